@@ -219,23 +219,25 @@ fn a_false_claim_of_work_is_detected() {
     );
 }
 
+/// A peer that claims most work, so that it is asked first, and gives this in place of headers.
+fn asked_first(answer: impl Fn() -> Vec<Message> + 'static) -> Lie {
+    Box::new(move |message| match message {
+        Message::Hello(mut hello) => {
+            hello.tip.work = Work(hello.tip.work.0 << 1);
+            vec![Message::Hello(hello)]
+        }
+        Message::Headers(_) => answer(),
+        other => vec![other],
+    })
+}
+
 #[test]
 fn a_peer_whose_old_headers_are_still_to_come_is_left_without_blame() {
     let params = params();
     let blocks = Ledger::on(&params).extend(5, 1);
     let mut world = World::new(&params, 4, Config::default());
-    world.serve(
-        &blocks,
-        Box::new(|message| match message {
-            Message::Hello(mut hello) => {
-                // The first to be asked.
-                hello.tip.work = Work(hello.tip.work.0 << 1);
-                vec![Message::Hello(hello)]
-            }
-            Message::Headers(_) => vec![Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(4) }],
-            other => vec![other],
-        }),
-    );
+    let (from, end) = (Height::from_u32(1), Height::from_u32(4));
+    world.serve(&blocks, asked_first(move || vec![Message::NoHeaders { from, end }]));
     world.serve(&blocks, honest());
     world.sync();
     assert_eq!(world.light.chain().height(), Height::from_u32(5));
@@ -247,18 +249,7 @@ fn silent_peers_are_left_for_others() {
     let params = params();
     let blocks = Ledger::on(&params).extend(5, 1);
     let mut world = World::new(&params, 3, Config::default());
-    world.serve(
-        &blocks,
-        Box::new(|message| match message {
-            Message::Hello(mut hello) => {
-                // The first to be asked.
-                hello.tip.work = Work(hello.tip.work.0 << 1);
-                vec![Message::Hello(hello)]
-            }
-            Message::Headers(_) => vec![],
-            other => vec![other],
-        }),
-    );
+    world.serve(&blocks, asked_first(Vec::new));
     world.serve(&blocks, Box::new(|_| vec![]));
     world.serve(&blocks, honest());
     world.sync();

@@ -1,9 +1,15 @@
 """Branches of Merkle trees, read by other people's code: bsv-sdk reads BUMPs, pycoin the answers of gettxoutproof."""
 
+import sys
 from pathlib import Path
 
-import pytest
+# bsv-sdk puts its own directory first in the path of imports, where other libraries then find its `base58` and fail.
+_PATH = list(sys.path)
 from bsv.merkle_path import MerklePath
+
+sys.path[:] = _PATH
+
+import pytest
 from pycoin.symbols.btc import network as bitcoin
 from pytest_cairn import COIN, Network, Node
 

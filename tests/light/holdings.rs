@@ -31,8 +31,8 @@ fn at(height: u32) -> Height {
     Height::from_u32(height)
 }
 
-fn params() -> Arc<Params> {
-    let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..20, 1_000 * COIN) };
+fn params(epoch_blocks: u32) -> Arc<Params> {
+    let mut spec = GenesisSpec { epoch_blocks, ..funded(0..20, 1_000 * COIN) };
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
@@ -68,7 +68,7 @@ struct Story {
 /// Key 50 gets 1,200 coins before the edge. After it, three are spent: before the first block that commits to the edge,
 /// after it, and in the newest block. Key 51 gets what is spent.
 fn story() -> Story {
-    let mut ledger = Ledger::on(&params());
+    let mut ledger = Ledger::on(&params(EPOCH));
     ledger.extend(4, 1);
     let payments: Vec<Transaction> = (1..=4).map(|n| payment(&ledger, n, 50, OUTPUTS)).collect();
     pay(&mut ledger, &payments);
@@ -173,6 +173,24 @@ fn coins_are_complete_up_to_the_tip() {
     let sum = Amount::from_grains(COIN / 100 * 4 * OUTPUTS as u64);
     let expected = [(public(50), Total { sum, count: 4 * OUTPUTS as u64 }), (public(52), Total::default())];
     assert_eq!(world.light.holding().unwrap().proven.totals, expected.into());
+}
+
+/// The coins are proven as of block 300, and the headers from there to the proof's last ones are still to be asked for.
+#[test]
+fn headers_that_a_balance_needs_are_asked_for_at_once() {
+    let mut ledger = Ledger::on(&params(300));
+    ledger.extend(4, 1);
+    let payment = payment(&ledger, 1, 50, 3);
+    pay(&mut ledger, &[payment]);
+    ledger.extend(995, 1);
+    let mut world = World::new(&ledger.params, 1, Config { proof_ahead: Some(300), ..Config::default() });
+    world.serve(&ledger.blocks[1..], honest());
+    world.sync();
+    let asked = world.now.mono.as_millis();
+    let holding = own(&mut world, Scope::Keys(keys(&[50])));
+    let took = world.now.mono.as_millis() - asked;
+    assert_eq!((holding.proven.edge.0, holding.coins), (at(300), coins_of(&ledger, &[50])));
+    assert!(took < 1_000, "{took} ms: no timer has to wake the client");
 }
 
 #[test]
@@ -294,7 +312,7 @@ fn a_state_that_no_peer_keeps_any_more_gives_way_to_a_newer_one() {
 
 #[test]
 fn a_young_chain_begins_with_the_coins_of_genesis() {
-    let mut ledger = Ledger::on(&params());
+    let mut ledger = Ledger::on(&params(EPOCH));
     ledger.extend(2, 1);
     let tx = payment(&ledger, 1, 50, 2);
     pay(&mut ledger, &[tx]);
@@ -339,7 +357,7 @@ fn reorganisations_above_and_below_the_edge() {
 #[test]
 fn a_hundred_thousand_coins_come_page_by_page() {
     const EACH: usize = 20_000;
-    let mut ledger = Ledger::on(&params());
+    let mut ledger = Ledger::on(&params(EPOCH));
     for n in 1..=5 {
         let tx = payment(&ledger, n, 50, EACH);
         pay(&mut ledger, &[tx]);

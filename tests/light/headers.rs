@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cairn::consensus::error::RuleError;
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
-use cairn::light::{Config, Headers, Kept, Notice, PeerStatus};
+use cairn::light::{Config, Headers, Kept, Notice, PeerStatus, Question};
 use cairn::p2p::Reason;
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
@@ -242,6 +242,23 @@ fn a_peer_whose_old_headers_are_still_to_come_is_left_without_blame() {
     world.sync();
     assert_eq!(world.light.chain().height(), Height::from_u32(5));
     assert!(matches!(world.goodbyes[..], [(0, Reason::LacksBlocks { .. })]), "{:?}", world.goodbyes);
+}
+
+#[test]
+fn a_client_that_goes_on_waits_for_no_frozen_peer() {
+    let params = params();
+    let blocks = Ledger::on(&params).extend(5, 1);
+    let mut world = World::new(&params, 2, Config::default());
+    world.serve(&blocks, Box::new(|_| vec![]));
+    world.serve(&blocks, honest());
+    world.run_until("the headers of one", |world| world.light.chain().height() == Height::from_u32(5));
+    assert!(!world.light.is_synced(), "{:?}", world.goodbyes);
+    let asked = world.now.mono.as_millis();
+    world.light.go_on(world.now);
+    let answer = world.ask(Question::Block(blocks[2].hash()));
+    assert_eq!(answer.block.as_deref(), Some(&blocks[2]));
+    let took = world.now.mono.as_millis() - asked;
+    assert!(took < 1_000, "{took} ms");
 }
 
 #[test]

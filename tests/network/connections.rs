@@ -154,6 +154,21 @@ fn hello_comes_first_and_once() {
 }
 
 #[test]
+fn a_caller_of_another_network_learns_which_it_reached() {
+    let mut bench = Bench::new(Config::default());
+    let (peer, _) = bench.inbound("10.0.0.1:5");
+    let outputs = bench.say(peer, Message::Hello(Hello { genesis: BlockHash::ZERO, ..hello() }));
+    let told: Vec<BlockHash> = sent(&outputs)
+        .filter_map(|message| match message {
+            Message::Hello(hello) => Some(hello.genesis),
+            _ => None,
+        })
+        .collect();
+    let (got, expected) = (BlockHash::ZERO, params().genesis_hash);
+    assert_eq!((told, reasons(&outputs)), (vec![expected], vec![Reason::WrongGenesis { got, expected }]));
+}
+
+#[test]
 fn a_silent_miner_is_disconnected() {
     let mut bench = Bench::new(Config::default());
     bench.inbound("10.0.0.1:5");

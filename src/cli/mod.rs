@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::{Value, json};
@@ -141,15 +141,13 @@ impl Common {
     /// If it is a test network's, in which each node has one.
     pub fn node_dir(&self) -> anyhow::Result<PathBuf> {
         let dir = self.data_dir()?;
-        let nodes = testnet::nodes_in(&dir);
-        ensure!(
-            nodes == 0 || dir.join(STORE_DIR).is_dir(),
+        let Some((nodes, first)) = test_network(&dir) else { return Ok(dir) };
+        bail!(
             "{} holds a test network: give the directory of one of its nodes, {}{}",
             dir.display(),
-            dir.join("node-1").display(),
+            first.display(),
             if nodes > 1 { format!(" to node-{nodes}") } else { String::new() }
-        );
-        Ok(dir)
+        )
     }
 
     /// The directory whose content a command is about: a test network's is that of its first node, whose RPC answers, too.
@@ -158,8 +156,7 @@ impl Common {
     /// If there is no home directory.
     pub fn content_dir(&self) -> anyhow::Result<PathBuf> {
         let dir = self.data_dir()?;
-        let is_network = testnet::nodes_in(&dir) > 0 && !dir.join(STORE_DIR).is_dir();
-        Ok(if is_network { dir.join("node-1") } else { dir }.join(CONTENT_DIR))
+        Ok(test_network(&dir).map_or(dir, |(_, first)| first).join(CONTENT_DIR))
     }
 
     /// The network's parameters: from `--genesis`, else from the data directory, else the built-in development network.
@@ -223,6 +220,13 @@ pub struct UsageError(String);
 /// A filter of log lines, as it was given.
 fn log_filter(text: &str) -> Result<String, String> {
     text.parse::<Targets>().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// How many nodes the test network in a directory has, and the first one's directory; `None` if a node's own store is there,
+/// or no network.
+fn test_network(dir: &Path) -> Option<(usize, PathBuf)> {
+    let nodes = testnet::nodes_in(dir);
+    (nodes > 0 && !dir.join(STORE_DIR).is_dir()).then(|| (nodes, dir.join("node-1")))
 }
 
 /// Stdout cannot be written to.

@@ -328,17 +328,14 @@ fn add(
 ) -> anyhow::Result<Vec<Cid>> {
     let bar = listing.bar;
     let progress = |bytes| bar.inc(bytes);
-    let mut added = |shown: &Path, root, is_directory| {
-        listing.take(shown, root, is_directory);
-        Ok(())
-    };
+    let mut added = |shown: &Path, root, is_directory| listing.take(shown, root, is_directory);
     let mut walk = Walk::new(rules, sink, &mut added, &progress, store);
     let mut entries = Vec::new();
     for path in paths {
         entries.push(if is_stream(path) {
             let root = walk.file(io::stdin().lock(), rules.metadata).context("cannot read stdin")?;
             let name = args.stdin_name.clone().unwrap_or_else(|| root.cid.to_string());
-            (walk.added)(Path::new(&name), root, false)?;
+            (walk.added)(Path::new(&name), root, false);
             root.named(name)
         } else {
             let name = name_of(path)?;
@@ -353,7 +350,7 @@ fn add(
     let mut directory = DirectoryBuilder::new();
     entries.into_iter().try_for_each(|entry| directory.insert(entry))?;
     let root = directory.finish(rules.metadata, &rules.options, &mut walk.sink)?;
-    (walk.added)(Path::new(""), root, true)?;
+    (walk.added)(Path::new(""), root, true);
     Ok(vec![root.cid])
 }
 

@@ -51,7 +51,7 @@ pub fn file_id(found: &fs::Metadata) -> FileId {
 pub struct Walk<'a> {
     pub rules: &'a Rules,
     pub sink: &'a mut dyn FnMut(Block) -> anyhow::Result<()>,
-    pub added: &'a mut dyn FnMut(&Path, Root, bool) -> anyhow::Result<()>,
+    pub added: &'a mut dyn FnMut(&Path, Root, bool),
     /// Bytes that were read.
     pub progress: &'a dyn Fn(u64),
     /// The store's own directory, which would grow while it is added.
@@ -64,7 +64,7 @@ impl<'a> Walk<'a> {
     pub fn new(
         rules: &'a Rules,
         sink: &'a mut dyn FnMut(Block) -> anyhow::Result<()>,
-        added: &'a mut dyn FnMut(&Path, Root, bool) -> anyhow::Result<()>,
+        added: &'a mut dyn FnMut(&Path, Root, bool),
         progress: &'a dyn Fn(u64),
         store: Option<FileId>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         } else {
             bail!("{} is neither a file nor a directory nor a symbolic link", path.display());
         };
-        (self.added)(shown, root, kind.is_dir())?;
+        (self.added)(shown, root, kind.is_dir());
         Ok(root)
     }
 

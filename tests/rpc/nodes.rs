@@ -10,8 +10,8 @@ pub fn every_method(fixture: &Fixture) {
         fixture.refused(method, json!(["this node"]), -1, "--chaos");
         fixture.refused(method, json!(["node-9"]), -8, "is not a node of this process");
     }
-    fixture.refused("addtestnode", json!([]), -1, "`cairn testnet` only");
-    fixture.refused("removetestnode", json!(["this node"]), -1, "`cairn testnet` only");
+    fixture.refused("addtestnode", json!([]), -1, "only in a network that cairn testnet runs");
+    fixture.refused("removetestnode", json!(["this node"]), -1, "only in a network that cairn testnet runs");
 }
 
 #[test]

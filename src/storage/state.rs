@@ -21,8 +21,8 @@ use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, So
 /// Fewest coins, and records, that are read at once.
 const LEAST_COINS: usize = 32;
 const LEAST_RECORDS: usize = 2;
-/// Entries of logs that one batch removes.
-const CLEANED: usize = 4_096;
+/// Entries of logs that one batch removes: mostly all of an edge's, since each batch looks again at what the last removed.
+const CLEANED: usize = 1 << 16;
 
 /// Where the table stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -123,8 +123,9 @@ impl Database {
         work: impl FnOnce(&Source<'_, StoreError>) -> T,
     ) -> T {
         let record = |place: &Prefix| {
+            let last = Prefix::whole(place.last());
             let found =
-                self.merged(layers, STATE_RECORD, &prefix_bytes(place), &[0xff; Key::LEN + 2], (1, LEAST_RECORDS))?;
+                self.merged(layers, STATE_RECORD, &prefix_bytes(place), &prefix_bytes(&last), (1, LEAST_RECORDS))?;
             let read = |(at, value): &Entry| self.decoded_record(at, value);
             found.first().map(read).transpose()
         };
@@ -178,7 +179,10 @@ impl Database {
     /// The first `limit` entries whose keys begin with `layer`, by the rest of their keys, which is between two others.
     fn entries(&self, layer: &[u8], from: &[u8], last: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
-        self.for_each(layer, &[layer, from].concat(), |key, value| {
+        // What both have in common narrows what is looked through.
+        let common = from.iter().zip(last).take_while(|(from, last)| from == last).count();
+        let [prefix, from] = [&from[..common], from].map(|end| [layer, end].concat());
+        self.for_each(&prefix, &from, |key, value| {
             let rest = &key[layer.len()..];
             if rest > last {
                 return Some(ControlFlow::Break(()));

@@ -1,6 +1,8 @@
 //! An append-only log of writes in one buffer, and an index of the latest write for each key.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -85,9 +87,35 @@ impl<'a> Iterator for Changes<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     log: Log,
-    /// Where in the log the last change to each key is.
-    places: HashTable<usize>,
+    /// The index, by the first byte of keys: what is scanned is of one kind.
+    kinds: BTreeMap<u8, Places>,
     hasher: RandomState,
+}
+
+/// Where in the log the last change to each key of a kind is.
+#[derive(Debug, Default)]
+struct Places {
+    table: HashTable<usize>,
+    /// The same in the order of keys, made when it is asked for: most kinds are hardly ever scanned, and one that is is not
+    /// changed meanwhile.
+    sorted: OnceLock<Vec<usize>>,
+}
+
+impl Places {
+    fn sorted(&self, log: &Log) -> &[usize] {
+        self.sorted.get_or_init(|| {
+            // Keys mostly differ in their first bytes, so these are copied for comparison.
+            let head = |at: usize| {
+                let mut head = [0; 16];
+                head.iter_mut().zip(log.at(at).key).for_each(|(head, byte)| *head = *byte);
+                u128::from_be_bytes(head)
+            };
+            let mut heads: Vec<(u128, usize)> = self.table.iter().map(|at| (head(*at), *at)).collect();
+            let key = |at: usize| log.at(at).key;
+            heads.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
+            heads.into_iter().map(|(_, at)| at).collect()
+        })
+    }
 }
 
 impl Window {
@@ -101,10 +129,12 @@ impl Window {
 
     /// Adds a change. Removing a new key cancels both.
     pub fn record(&mut self, mut change: Change<'_>) {
-        let Self { log, places, hasher } = self;
+        let Self { log, kinds, hasher } = self;
+        let Places { table, sorted } = kinds.entry(kind(change.key)).or_default();
+        sorted.take();
         let hash = hasher.hash_one(change.key);
         let is_same = |at: &usize| log.at(*at).key == change.key;
-        match places.entry(hash, is_same, |at| hasher.hash_one(log.at(*at).key)) {
+        match table.entry(hash, is_same, |at| hasher.hash_one(log.at(*at).key)) {
             Entry::Vacant(vacant) => {
                 vacant.insert(log.push(&change));
             }
@@ -117,8 +147,8 @@ impl Window {
                 } else {
                     *occupied.get_mut() = at;
                 }
-                if places.is_empty() {
-                    log.0.clear();
+                if self.len() == 0 {
+                    self.log.0.clear();
                 }
             }
         }
@@ -127,34 +157,31 @@ impl Window {
     /// The last change to `key`.
     pub fn get(&self, key: &[u8]) -> Option<Change<'_>> {
         let is_it = |at: &usize| self.log.at(*at).key == key;
-        self.places.find(self.hasher.hash_one(key), is_it).map(|at| self.log.at(*at))
+        self.kinds.get(&kind(key))?.table.find(self.hasher.hash_one(key), is_it).map(|at| self.log.at(*at))
     }
 
     /// The last change to each key that begins with `prefix` and is not less than `from`, in the order of keys.
-    pub fn range(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = Change<'_>> {
-        let mut found: Vec<(u128, usize)> = Vec::new();
-        for at in &self.places {
-            let key = self.log.at(*at).key;
-            if key.starts_with(prefix) && key >= from {
-                // Keys mostly differ in their first bytes, so these are copied for comparison.
-                let mut head = [0; 16];
-                head.iter_mut().zip(key).for_each(|(head, byte)| *head = *byte);
-                found.push((u128::from_be_bytes(head), *at));
-            }
-        }
-        let key = |at: usize| self.log.at(at).key;
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1))));
-        found.into_iter().map(|(_, at)| self.log.at(at))
+    pub fn range<'a>(&'a self, prefix: &'a [u8], from: &'a [u8]) -> impl Iterator<Item = Change<'a>> {
+        let kinds = match prefix.first() {
+            Some(kind) => self.kinds.range(kind..=kind),
+            None => self.kinds.range(..),
+        };
+        let changes = kinds.flat_map(move |(_, places)| {
+            let sorted = places.sorted(&self.log);
+            let first = sorted.partition_point(|at| self.log.at(*at).key < from.max(prefix));
+            sorted[first..].iter().map(|at| self.log.at(*at))
+        });
+        changes.take_while(move |change| change.key.starts_with(prefix))
     }
 
     /// Number of keys that change.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.kinds.values().map(|places| places.table.len()).sum()
     }
 
     /// Bytes of memory that the log and its index take.
     pub fn bytes(&self) -> usize {
-        self.log.0.len() + self.places.len() * PLACE_BYTES
+        self.log.0.len() + self.len() * PLACE_BYTES
     }
 
     /// All changes, superseded ones included.
@@ -163,5 +190,10 @@ impl Window {
     }
 }
 
-/// Memory of a key in the table: a place and a byte of its hash, in a half-empty table.
-const PLACE_BYTES: usize = 2 * (size_of::<usize>() + 1);
+/// Memory of a key in the index: a place and a byte of its hash in a half-empty table, and the place in order.
+const PLACE_BYTES: usize = 2 * (size_of::<usize>() + 1) + size_of::<usize>();
+
+/// Which index has a key.
+fn kind(key: &[u8]) -> u8 {
+    key.first().copied().unwrap_or_default()
+}

@@ -83,17 +83,16 @@ impl Pages {
 
     /// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
     /// that follow.
-    #[expect(clippy::type_complexity, reason = "entries, and a key")]
-    pub fn page_at(&self, from: &[u8]) -> Result<(Vec<(Vec<u8>, Value)>, Option<Vec<u8>>), StoreError> {
-        let Some(Found { name, page, .. }) = self.at_or_after(&name(from))? else { return Ok((Vec::new(), None)) };
-        let mut found = Vec::new();
+    pub fn page_at(&self, from: &[u8]) -> Result<(PageScan, Option<Vec<u8>>), StoreError> {
+        let Some(Found { name, page, .. }) = self.at_or_after(&name(from))? else {
+            return Ok((PageScan::default(), None));
+        };
         let mut entries = Entries(&page);
-        while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
-            if key >= from {
-                found.push((key.to_vec(), value.to_value()));
-            }
+        let mut at = 0;
+        while entries.next().map_err(|Malformed| self.malformed())?.is_some_and(|(key, _)| key < from) {
+            at = page.len() - entries.0.len();
         }
-        Ok((found, last_key(&name).map(<[u8]>::to_vec)))
+        Ok((PageScan { page, at }, last_key(&name).map(<[u8]>::to_vec)))
     }
 
     /// The entries before `before` in the page that `at` names, or in the first one after it, and the name of the page before
@@ -394,6 +393,26 @@ impl<'a> Entries<'a> {
             }
         }
         None
+    }
+}
+
+/// The entries of a page from a place on.
+#[derive(Default)]
+pub(super) struct PageScan {
+    page: Vec<u8>,
+    at: usize,
+}
+
+impl PageScan {
+    /// The next entry.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], of the store with these pages.
+    pub fn next(&mut self, pages: &Pages) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
+        let mut entries = Entries(&self.page[self.at..]);
+        let entry = entries.next().map_err(|Malformed| pages.malformed())?;
+        self.at = self.page.len() - entries.0.len();
+        Ok(entry.map(|(key, value)| (key.to_vec(), value.to_value())))
     }
 }
 

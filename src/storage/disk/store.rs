@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::{LargeValues, SEGMENT_BYTES};
-use super::pages::{self, Pages};
+use super::pages::{self, PageScan, Pages};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -407,7 +407,7 @@ impl Store for SledStore {
         let from = prefix.max(from);
         // First the changes in memory, then the disk: an entry written in between is seen twice, not missed.
         let recent = shared.unwritten_under(prefix, from).into_iter();
-        let mut disk = DiskScan { pages: &shared.pages, from: Some(from.to_vec()), entries: Vec::new().into_iter() };
+        let mut disk = DiskScan { pages: &shared.pages, from: Some(from.to_vec()), page: PageScan::default() };
         shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
     }
 
@@ -501,18 +501,18 @@ struct DiskScan<'a> {
     pages: &'a Pages,
     /// Where the next page begins; `None` after the last.
     from: Option<Vec<u8>>,
-    entries: std::vec::IntoIter<(Vec<u8>, Value)>,
+    page: PageScan,
 }
 
 impl DiskScan<'_> {
     fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
         loop {
-            if let Some(entry) = self.entries.next() {
+            if let Some(entry) = self.page.next(self.pages)? {
                 return Ok(Some(entry));
             }
             let Some(from) = self.from.take() else { return Ok(None) };
-            let (entries, last) = self.pages.page_at(&from)?;
-            self.entries = entries.into_iter();
+            let last;
+            (self.page, last) = self.pages.page_at(&from)?;
             // The least key after the last of the page.
             self.from = last.map(|last| [&last[..], &[0]].concat());
         }

@@ -38,35 +38,36 @@ struct Asked {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct LateHeaders {
-    /// The peers that serve proofs, and until when each is not asked.
-    provers: BTreeMap<PeerId, Option<MonoTime>>,
+    /// The peers that serve proofs.
+    provers: BTreeSet<PeerId>,
+    /// Those of them that are not asked, and until when.
+    resting: BTreeMap<PeerId, MonoTime>,
     asked: Option<Asked>,
 }
 
 impl LateHeaders {
     /// A peer that serves proofs said hello.
     pub(super) fn connected(&mut self, peer: PeerId) {
-        self.provers.insert(peer, None);
+        self.provers.insert(peer);
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.provers.remove(&peer);
+        self.resting.remove(&peer);
         self.asked.take_if(|asked| asked.peer == peer);
     }
 
     /// Asks for the next headers, if some are still to come. The node ends every call with this.
     pub(super) fn advance(&mut self, now: Now, chain: &Chain, out: &mut Outbox) {
-        for rests_until in self.provers.values_mut() {
-            rests_until.take_if(|until| *until <= now.mono);
-        }
+        self.resting.retain(|_, until| now.mono < *until);
         if self.asked.is_some() || self.provers.is_empty() {
             return;
         }
         let tree = chain.tree();
         let Some(gap) = tree.header_gap().filter(|_| chain.state_load().is_none()) else { return };
         let end = tree.entry_at(gap.end).map(|end| end.hash);
-        let free = self.provers.iter().find(|(_, rests_until)| rests_until.is_none());
-        let (Some(below), Some((peer, _))) = (end, free) else { return };
+        let free = self.provers.iter().find(|peer| !self.resting.contains_key(peer));
+        let (Some(below), Some(peer)) = (end, free) else { return };
         let wanted = next_chunk(gap);
         out.send(*peer, Message::GetChainProof(ChainQuery::headers(below, wanted.iter().copied())));
         self.asked = Some(Asked { peer: *peer, since: now.mono, wanted });
@@ -93,7 +94,7 @@ impl LateHeaders {
         let range = gap.and_then(HeaderGap::range).map(|range| (range, tree.first_time()));
         drop(tree);
         let (Some((range, first_time)), Some(proof)) = (range, answer.proof) else {
-            self.provers.insert(peer, Some(now.mono + REST));
+            self.resting.insert(peer, now.mono + REST);
             return Ok(false);
         };
         let shown = match verify_headers(&proof, &wanted, (&range, first_time), chain.params()) {
@@ -122,7 +123,7 @@ impl LateHeaders {
     pub(super) fn deadline(&self) -> Option<MonoTime> {
         let asked = self.asked.as_ref().map(|asked| asked.since + ANSWER_TIMEOUT);
         // A rest matters only while headers are missing; otherwise its end costs one more call.
-        asked.into_iter().chain(self.provers.values().copied().flatten()).min()
+        asked.into_iter().chain(self.resting.values().copied()).min()
     }
 
     /// Extend all deadlines by a span.
@@ -132,8 +133,9 @@ impl LateHeaders {
 
     /// Panics if a peer is not one of `ready`.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
-        assert!(self.provers.keys().all(|peer| ready.contains(peer)), "only peers prove headers");
-        assert!(self.asked.as_ref().is_none_or(|asked| self.provers.contains_key(&asked.peer)));
+        assert!(self.provers.iter().all(|peer| ready.contains(peer)), "only peers prove headers");
+        assert!(self.asked.as_ref().is_none_or(|asked| self.provers.contains(&asked.peer)));
+        assert!(self.resting.keys().all(|peer| self.provers.contains(peer)));
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::coins::{About, CoinAnswer, CoinQuery, Opening, OpeningFault, PEER_PAGE_COINS, ShownCoins};
 use cairn::p2p::message::{Hello, Message};
 use cairn::p2p::{Config, PeerId};
+use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::hash::{BlockHash, StateRoot};
 use cairn::primitives::height::Height;
@@ -14,7 +15,7 @@ use cairn::state::{Leaf, StateId};
 use cairn::storage::MemoryStore;
 
 use crate::connections::{Bench, hello, sent_to};
-use cairn_testkit::{Ledger, funded, genesis_coin, key, public, spend};
+use cairn_testkit::{Ledger, funded, genesis_coin, key, public, spend, twins};
 
 const EPOCH: u32 = 10;
 /// Coins of key 50: two full pages and a part of one, from transactions of 300 outputs.
@@ -176,4 +177,39 @@ fn pages_totals_and_single_coins_are_proven_from_the_root_and_gone_epochs_are_no
     assert_eq!(asked.coins(CoinQuery { root: StateRoot::of(b"no state"), ..query(About::Total) }).proof, None);
     asked.extend(&ledger.extend(3 * EPOCH, 0));
     assert_eq!(asked.coins(query(About::Total)).proof, None);
+}
+
+#[test]
+fn locks_whose_digests_share_40_bits_are_proven_apart() {
+    let owners = twins();
+    let counts = [40, 3];
+    let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(1..=1, COIN) };
+    for (owner, count) in owners.iter().zip(counts) {
+        let coin =
+            Allocation { address: address::encode(&spec.address_prefix, owner), value: Amount::from_grains(COIN) };
+        spec.alloc.extend(vec![coin; count]);
+    }
+    assert!(spec.mine_nonce());
+    let mut ledger = Ledger::on(&Arc::new(Params::new(spec).unwrap()));
+    ledger.extend(2 * EPOCH, 0);
+    let mut asked = Asked::new(&ledger);
+    let root = asked.opening(ledger.blocks[2 * EPOCH as usize].hash()).unwrap().committed.state;
+    let id = StateId { height: Height::from_u32(EPOCH), block: ledger.blocks[EPOCH as usize].hash(), root };
+    for (n, owner) in owners.into_iter().enumerate() {
+        for about in [About::Total, About::FIRST] {
+            let query = CoinQuery { root, owner, about };
+            let proof = asked.coins(query).proof.expect("the state is kept");
+            let count = match query.check(&id, &proof).unwrap() {
+                ShownCoins::Total(total) => total.count as usize,
+                ShownCoins::Page(page, rest) => {
+                    assert!(rest.is_none() && page.iter().all(|leaf| leaf.lock == owner));
+                    page.len()
+                }
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(count, counts[n], "{about:?} of {n}");
+            let other = CoinQuery { root, owner: owners[1 - n], about };
+            assert!(other.check(&id, &proof).is_err(), "{about:?} of {n} is none of its neighbour");
+        }
+    }
 }

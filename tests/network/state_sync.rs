@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn::chain;
-use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::consensus::params::{Allocation, GenesisSpec, Params};
 use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::coins::Opening;
 use cairn::p2p::message::{Hello, Message, SERVICE_PRUNED, SERVICE_STATE};
@@ -14,6 +14,7 @@ use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::state::{RangePage, RangeQuery};
 use cairn::p2p::state_sync::{ANSWER_TIMEOUT, PATIENCE, SETTLE_TIME};
 use cairn::p2p::{Command, Config, Direction, Event, Input, Output, PeerId, Protocol, Reason, Reply};
+use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::hash::StateRoot;
@@ -21,7 +22,7 @@ use cairn::primitives::height::Height;
 use cairn::primitives::tx::Output as TxOutput;
 use cairn::state::KeyRange;
 use cairn::storage::MemoryStore;
-use cairn_testkit::{Ledger, funded, public};
+use cairn_testkit::{Ledger, funded, public, twins};
 
 use crate::connections::{Bench, hello, id};
 
@@ -32,6 +33,10 @@ const EDGE: u32 = 30;
 
 fn params() -> Arc<Params> {
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..200, COIN) };
+    // Locks that lie side by side, with more coins than a record is kept for.
+    let addresses = twins().map(|twin| address::encode(&spec.address_prefix, &twin));
+    let coin = |address: &String| Allocation { address: address.clone(), value: Amount::from_grains(COIN) };
+    spec.alloc.extend((0..40).flat_map(|_| addresses.iter().map(coin)));
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }

@@ -11,5 +11,5 @@ mod payments;
 mod work;
 
 pub use ledger::{Ledger, MINER, full_block};
-pub use payments::{funded, genesis_coin, key, params, public, sign, spend, unsigned};
+pub use payments::{funded, genesis_coin, key, params, public, sign, spend, twins, unsigned};
 pub use work::{HeaderFields, header, mine, seal, unmine};

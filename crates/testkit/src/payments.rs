@@ -1,6 +1,7 @@
 //! Well-known test keys, their coins in genesis, and signed transactions.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use cairn_core::consensus::coins::Coin;
 use cairn_core::consensus::params::{Allocation, GenesisSpec, Params};
@@ -9,6 +10,7 @@ use cairn_core::primitives::amount::{Amount, COIN};
 use cairn_core::primitives::height::Height;
 use cairn_core::primitives::keys::{PublicKey, SecretKey, Signature};
 use cairn_core::primitives::tx::{Input, OutPoint, Output, Transaction};
+use cairn_core::state::KeyRange;
 
 /// One of 256 well-known test keys.
 pub fn key(n: u8) -> SecretKey {
@@ -18,6 +20,21 @@ pub fn key(n: u8) -> SecretKey {
 /// The public half of [`key`].
 pub fn public(n: u8) -> PublicKey {
     key(n).public_key()
+}
+
+/// Two keys whose locks have digests with 40 leading bits in common, so that their coins stand next to each other in the
+/// state. They are found by search: among a million and more there are two.
+pub fn twins() -> [PublicKey; 2] {
+    static TWINS: OnceLock<[PublicKey; 2]> = OnceLock::new();
+    *TWINS.get_or_init(|| {
+        let numbered = |n: u64| PublicKey([n.to_le_bytes(); 4].concat().try_into().expect("32 bytes"));
+        let mut seen = HashMap::new();
+        let mut pairs = (0..).filter_map(|n| {
+            let bits: [u8; 5] = *KeyRange::lock(&numbered(n)).first().as_bytes().first_chunk()?;
+            seen.insert(bits, n).map(|other| [numbered(other), numbered(n)])
+        });
+        pairs.next().expect("the numbers do not end before")
+    })
 }
 
 /// A regtest network whose genesis gives a coin of `value` grains to each of `keys`, in their order.

@@ -3,30 +3,20 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::Figure;
-use super::connect::{accept, open};
-use super::fixture::{Fixture, Scratch};
-use crate::consensus::params::{GenesisSpec, Params, Retarget};
-use crate::runtime::{self, Running, STORE_DIR, unix_now};
+use super::fixture::Scratch;
+use super::long_chain::{self, LongChain};
+use crate::runtime::{self, Running};
 
 /// Interval at which the client's memory is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Times that each client is run; the median of the times counts.
 const ROUNDS: usize = 5;
-
-/// Options of `cairn bench light`.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Args {
-    /// Blocks of the chain, each with its coinbase alone
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(3_000..=10_000_000))]
-    blocks: u32,
-}
 
 /// What a run of the client took.
 struct Taken {
@@ -37,22 +27,10 @@ struct Taken {
     memory: u64,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
-    let span = u64::from(args.blocks + 1) * u64::from(GenesisSpec::regtest().target_spacing_secs);
-    let timestamp = u32::try_from(unix_now().as_secs().saturating_sub(span)).context("the clock is wrong")?;
-    let spec = GenesisSpec { timestamp, retarget: Retarget::Asert, max_future_secs: 360, ..GenesisSpec::regtest() };
-    let mut fixture = Fixture::of(spec, 1);
-    let dir = Scratch::new()?;
-    let (node, params) = (dir.path().join("node"), fixture.params.clone());
-    std::fs::create_dir(&node)?;
-    let mut chain = open(&params, &node.join(STORE_DIR))?;
-    for _ in 0..args.blocks {
-        accept(&mut chain, fixture.pay(0), true)?;
-    }
-    drop(chain);
-    std::fs::write(dir.path().join("genesis.json"), params.spec.to_json())?;
+pub(super) fn run(args: &long_chain::Args) -> anyhow::Result<(String, Vec<Figure>)> {
+    let chain = LongChain::new(args)?;
     let tokio = tokio::runtime::Runtime::new()?;
-    let [proven, whole] = tokio.block_on(measure(&params, &node, dir.path(), args.blocks))?;
+    let [proven, whole] = tokio.block_on(measure(&chain, args.blocks))?;
     let name = |what: &str| format!("{what}, {} blocks", args.blocks);
     let figure = |what, unit, of: &dyn Fn(&Taken) -> f64| Figure::cost(name(what), of(&proven), unit, of(&whole));
     let figures = vec![
@@ -68,18 +46,18 @@ its end, and the bytes of all messages that it received. The reference is the sa
 }
 
 /// Runs both clients against a node with the chain.
-async fn measure(params: &Arc<Params>, node: &Path, dir: &Path, blocks: u32) -> anyhow::Result<[Taken; 2]> {
+async fn measure(chain: &LongChain, blocks: u32) -> anyhow::Result<[Taken; 2]> {
     let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let running = Running::start(runtime::Config {
         listen: Some(local),
-        ..runtime::Config::new(node.to_owned(), params.clone())
+        ..runtime::Config::new(chain.dir(), chain.params.clone())
     })
     .await?;
     let address = running.p2p_address().context("it does not wait for peers")?;
-    let dir = dir.to_owned();
+    let genesis = chain.genesis();
     let both = tokio::task::spawn_blocking(move || -> anyhow::Result<[Taken; 2]> {
         let median = |more: &[&str]| -> anyhow::Result<Taken> {
-            let runs = (0..ROUNDS).map(|_| client(address, &dir, more, blocks));
+            let runs = (0..ROUNDS).map(|_| client(address, &genesis, more, blocks));
             let mut runs = runs.collect::<anyhow::Result<Vec<Taken>>>()?;
             runs.sort_by_key(|taken| taken.time);
             Ok(runs.swap_remove(ROUNDS / 2))
@@ -92,7 +70,7 @@ async fn measure(params: &Arc<Params>, node: &Path, dir: &Path, blocks: u32) -> 
 }
 
 /// Runs a client until it has come to the tip.
-fn client(node: SocketAddr, dir: &Path, more: &[&str], blocks: u32) -> anyhow::Result<Taken> {
+fn client(node: SocketAddr, genesis: &Path, more: &[&str], blocks: u32) -> anyhow::Result<Taken> {
     let data = Scratch::new()?;
     let start = Instant::now();
     let mut child = Command::new(std::env::current_exe()?)
@@ -101,7 +79,7 @@ fn client(node: SocketAddr, dir: &Path, more: &[&str], blocks: u32) -> anyhow::R
         .arg("--data-dir")
         .arg(data.path())
         .arg("--genesis")
-        .arg(dir.join("genesis.json"))
+        .arg(genesis)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;

@@ -16,6 +16,7 @@ mod functions;
 mod hash;
 mod light;
 mod load;
+mod long_chain;
 mod mempool;
 mod merkle;
 mod node;
@@ -46,7 +47,7 @@ pub struct Args {
     command: BenchCommand,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum BenchCommand {
     /// Measure the nonce search with every kernel that this processor supports, on one and two threads
     Hash,
@@ -59,15 +60,15 @@ enum BenchCommand {
     /// Measure receipts of all shapes and the light client's headers
     Receipts,
     /// Measure what a light client without anything needs to come to the tip of a long chain: bytes, time, memory
-    Light(light::Args),
+    Light(long_chain::Args),
     /// Measure the time that blocks and transactions take on the node's thread
     Thread,
     /// Measure the relay of blocks and payments between real nodes over loopback: propagation times and bytes
     Relay(relay::Args),
     /// Measure what a node without anything needs to come to the tip of a long chain: by a state, and by all blocks
-    Start(start::Args),
+    Start(long_chain::Args),
     /// Measure a node that is started again with a long chain: memory, time to the first answer, disk
-    Restart(restart::Args),
+    Restart(long_chain::Args),
     /// Measure the store's batches, single writes and reads, compared with plain sled
     Store,
     /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two

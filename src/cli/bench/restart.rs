@@ -1,40 +1,25 @@
 //! `cairn bench restart`: what a node takes that is started again with a long chain, as a process of its own.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::fixture::Scratch;
-use super::node::{self, Caller, Node};
+use super::long_chain::{self, LongChain};
+use super::node::{self, Caller};
 use super::process::Process;
 use super::{Figure, connect};
-use crate::cli::genesis::KEPT_FILE;
-use crate::consensus::params::{GenesisSpec, Params};
-use crate::primitives::address;
-use crate::primitives::keys::SecretKey;
+use crate::runtime::STORE_DIR;
 
-/// Blocks that one call has a node make.
-const PART: u32 = 2_000;
 /// Old blocks that are asked for after the first answer.
 const ASKED: u32 = 1_000;
 /// Aims: megabytes of memory, and seconds until the first answer.
 const GOALS: (f64, f64) = (80.0, 1.0);
 
-/// Options of the benchmark.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Args {
-    /// Blocks of the chain; a million take about ten minutes
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(2_000..=4_000_000))]
-    blocks: u32,
-}
-
-pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
+pub(super) fn run(args: &long_chain::Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let dir = Scratch::new()?;
-    let figures = runtime.block_on(measure(args.blocks, dir.path()))?;
+    let chain = LongChain::new(args)?;
+    let figures = runtime.block_on(measure(&chain, args.blocks))?;
     let about = format!(
         "A node started again with {} blocks without payments. The references are the aims: {} MB and {} s; for the time of\n\
          an answer, that of one about the newest blocks; for the disk, the encoding of a block.",
@@ -43,25 +28,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     Ok((about, figures))
 }
 
-async fn measure(blocks: u32, dir: &Path) -> anyhow::Result<Vec<Figure>> {
-    let mut spec = GenesisSpec::regtest();
-    spec.mine_nonce();
-    std::fs::write(dir.join(KEPT_FILE), serde_json::to_string(&spec)?)?;
-    let params = Arc::new(Params::new(spec)?);
-    let payee = address::encode(&params.address_prefix, &SecretKey::from_seed([7; 32]).public_key());
-    let builder = Node::start_in(&params, dir).await?;
-    let mut caller = builder.caller().await?;
-    let mut made = 0;
-    while made < blocks {
-        let part = PART.min(blocks - made);
-        caller.send(&node::call("generatetoaddress", &[json!(part), json!(payee)])).await?;
-        made += part;
-    }
-    drop(caller);
-    builder.stop().await?;
-
+async fn measure(chain: &LongChain, blocks: u32) -> anyhow::Result<Vec<Figure>> {
     let start = Instant::now();
-    let (process, mut caller) = Process::start(dir).await?;
+    let (process, mut caller) = Process::start(chain.dir()).await?;
     let first = start.elapsed();
     let resident = process.resident_bytes()?;
     let old = ask(&mut caller, 1).await?;
@@ -71,7 +40,7 @@ async fn measure(blocks: u32, dir: &Path) -> anyhow::Result<Vec<Figure>> {
     let block = result(&mut caller, "getblock", &[hash, json!(0)]).await?;
     let encoded = block.as_str().context("a block in hex")?.len() as f64 / 2.0;
     process.stop(&mut caller).await?;
-    let disk = connect::open(&params, &dir.join(crate::runtime::STORE_DIR))?.db().store().bytes_on_disk();
+    let disk = connect::open(&chain.params, &chain.dir().join(STORE_DIR))?.db().store().bytes_on_disk();
     let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(ASKED);
     Ok(vec![
         Figure::cost("first answer".to_owned(), first.as_secs_f64(), "s", GOALS.1),

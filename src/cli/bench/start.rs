@@ -9,30 +9,20 @@ use anyhow::{Context, ensure};
 use tokio::time::sleep;
 
 use super::Figure;
-use super::connect::{accept, open};
-use super::fixture::{Fixture, Scratch};
+use super::fixture::Scratch;
+use super::long_chain::{self, LongChain};
 use super::process::Process;
 use super::restart::result;
 use crate::chain::Retention;
 use crate::cli::genesis::KEPT_FILE;
-use crate::consensus::params::{GenesisSpec, Params, Retarget};
-use crate::runtime::{self, Running, STORE_DIR, unix_now};
+use crate::consensus::params::Params;
+use crate::runtime::{self, Running};
 
-/// Blocks of an epoch: those of an hour on the development network.
-const EPOCH: u32 = 720;
 /// How often a node is asked where it is, and for how long.
 const POLL: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3_600);
 /// Times that a state is started from, each way; the median of the times counts.
 const ROUNDS: usize = 3;
-
-/// Options of the benchmark.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(super) struct Args {
-    /// Blocks of the chain, each with its coinbase alone
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(10_000..=4_000_000))]
-    blocks: u32,
-}
 
 /// What a node took until its tip was that of the chain.
 struct Taken {
@@ -44,23 +34,10 @@ struct Taken {
     whole: (u64, Duration),
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
-    let span = u64::from(args.blocks + 1) * u64::from(GenesisSpec::regtest().target_spacing_secs);
-    let timestamp = u32::try_from(unix_now().as_secs().saturating_sub(span)).context("the clock is wrong")?;
-    let regtest = GenesisSpec::regtest();
-    let spec =
-        GenesisSpec { timestamp, retarget: Retarget::Asert, max_future_secs: 360, epoch_blocks: EPOCH, ..regtest };
-    let mut fixture = Fixture::of(spec, 1);
-    let dir = Scratch::new()?;
-    let (node, params) = (dir.path().join("node"), fixture.params.clone());
-    std::fs::create_dir(&node)?;
-    let mut chain = open(&params, &node.join(STORE_DIR))?;
-    for _ in 0..args.blocks {
-        accept(&mut chain, fixture.pay(0), true)?;
-    }
-    drop(chain);
+pub(super) fn run(args: &long_chain::Args) -> anyhow::Result<(String, Vec<Figure>)> {
+    let chain = LongChain::new(args)?;
     let tokio = tokio::runtime::Runtime::new()?;
-    let [proven, headers, blocks] = tokio.block_on(measure(&params, &node, args.blocks))?;
+    let [proven, headers, blocks] = tokio.block_on(measure(&chain, args.blocks))?;
     let mut figures = Vec::new();
     for (name, other) in [("headers first", &headers), ("all blocks", &blocks)] {
         let mut figure = |what: &str, unit, of: &dyn Fn(&Taken) -> f64| {
@@ -82,14 +59,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
 }
 
 /// Runs the three nodes.
-async fn measure(params: &Arc<Params>, node: &Path, blocks: u32) -> anyhow::Result<[Taken; 3]> {
+async fn measure(chain: &LongChain, blocks: u32) -> anyhow::Result<[Taken; 3]> {
+    let params = &chain.params;
     let state = ["--sync", "state"];
-    let serving = serve(params, node, Retention::All).await?;
+    let serving = serve(params, chain.dir(), Retention::All).await?;
     let proven = median(params, &serving, &state, blocks).await?;
     let whole = fresh(params, &serving, &[], blocks).await?;
     serving.stop().await?;
     // One that may prune some day proves no chains.
-    let serving = serve(params, node, Retention::Manual).await?;
+    let serving = serve(params, chain.dir(), Retention::Manual).await?;
     let headers = median(params, &serving, &state, blocks).await?;
     serving.stop().await?;
     Ok([proven, headers, whole])

@@ -1,0 +1,82 @@
+//! A long chain whose blocks have their coinbases alone: what several benchmarks begin with, and what takes most of their time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+
+use super::connect::{accept, open};
+use super::fixture::{Fixture, Scratch};
+use crate::cli::genesis::KEPT_FILE;
+use crate::consensus::params::{GenesisSpec, Params, Retarget};
+use crate::runtime::{STORE_DIR, unix_now};
+
+/// Blocks of an epoch: those of an hour on the development network.
+const EPOCH: u32 = 720;
+
+/// Which chain it is.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Args {
+    /// Blocks of the chain, each with its coinbase alone
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10_000..=4_000_000))]
+    pub(super) blocks: u32,
+    /// Keep the chain in this directory, or take the one that is there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// A node's directory with such a chain, whose tip was made when the chain was.
+pub(super) struct LongChain {
+    pub(super) params: Arc<Params>,
+    dir: PathBuf,
+    /// Where it is, if it goes with this.
+    _scratch: Option<Scratch>,
+}
+
+impl LongChain {
+    /// Makes it, or takes the one that is kept.
+    pub(super) fn new(args: &Args) -> anyhow::Result<Self> {
+        let (dir, scratch) = match &args.keep {
+            Some(dir) => (dir.clone(), None),
+            None => {
+                let scratch = Scratch::new()?;
+                (scratch.path().join("node"), Some(scratch))
+            }
+        };
+        let file = dir.join(KEPT_FILE);
+        if !file.exists() {
+            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            fs::write(file, make(args.blocks, &dir)?.spec.to_json())?;
+        }
+        let params = Arc::new(Params::new(GenesisSpec::from_json(&fs::read_to_string(dir.join(KEPT_FILE))?)?)?);
+        let chain = Self { params, dir, _scratch: scratch };
+        let tip = open(&chain.params, &chain.dir.join(STORE_DIR))?.tip().height.as_u32();
+        ensure!(tip == args.blocks, "the chain in {} has {tip} blocks", chain.dir.display());
+        Ok(chain)
+    }
+
+    /// The node's directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What says which network it is.
+    pub(super) fn genesis(&self) -> PathBuf {
+        self.dir.join(KEPT_FILE)
+    }
+}
+
+fn make(blocks: u32, dir: &Path) -> anyhow::Result<Arc<Params>> {
+    let regtest = GenesisSpec::regtest();
+    let span = u64::from(blocks + 1) * u64::from(regtest.target_spacing_secs);
+    let timestamp = u32::try_from(unix_now().as_secs().saturating_sub(span)).context("the clock is wrong")?;
+    let spec =
+        GenesisSpec { timestamp, retarget: Retarget::Asert, max_future_secs: 360, epoch_blocks: EPOCH, ..regtest };
+    let mut fixture = Fixture::of(spec, 1);
+    let mut chain = open(&fixture.params, &dir.join(STORE_DIR))?;
+    for _ in 0..blocks {
+        accept(&mut chain, fixture.pay(0), true)?;
+    }
+    Ok(fixture.params)
+}

@@ -33,7 +33,7 @@ mod view;
 pub use api::Api;
 pub use args::{Args, Kind, Param};
 pub use limits::{Config, Gateway, Limits, PublicLimits};
-pub use operator::{ChangedNode, NodeChange, Nodes, Operator, Request};
+pub use operator::{Answer, Nodes, Operator, Request};
 pub use schema::Shape;
 pub use server::{RpcServer, ServeError, serve};
 pub use strangers::Usage;

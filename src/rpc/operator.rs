@@ -1,9 +1,11 @@
-//! Requests to the program that runs several nodes in this process: only it can start one and end one.
+//! Requests to the program that runs several nodes in this process: only it can start one and end one, and it holds their
+//! wallets.
 
-use std::net::SocketAddr;
-
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::primitives::amount::Amount;
+use crate::primitives::keys::PublicKey;
 use crate::runtime::Handle;
 
 /// The nodes of this process with their names, as they come and go; servers share the list.
@@ -23,28 +25,26 @@ impl Nodes {
     }
 }
 
-/// A change of the nodes of this process.
+/// What only the program that runs the network can do.
 #[derive(Debug)]
-pub enum NodeChange {
-    /// Start another one.
+pub enum Request {
+    /// Start another node.
     Add,
-    /// End the one of that name, and remove its files.
+    /// End the node of that name, and remove its files.
     Remove(String),
+    /// Cause a reorganisation in which the first node gives up so many blocks.
+    Fork(u32),
+    /// Pay an address from the network's wallet.
+    Pay(PublicKey, Amount),
+    /// Keep copies of the wallets with the snapshot of that name.
+    KeepWallets(String),
+    /// Make the wallets what they were at the snapshot of that name.
+    RestoreWallets(String),
 }
 
-/// A node that was added or removed.
-#[derive(Debug, Clone)]
-pub struct ChangedNode {
-    /// Its name.
-    pub name: String,
-    /// Where it takes, or took, connections.
-    pub address: Option<SocketAddr>,
-    /// The URL of its JSON-RPC.
-    pub rpc: Option<String>,
-}
-
-/// A change, and where to say what came of it. An error is for the caller to read.
-pub type Request = (NodeChange, oneshot::Sender<Result<ChangedNode, String>>);
+/// Where to say what came of a request: the call's result, or an error for the caller to read. It is closed as soon as the
+/// caller is gone.
+pub type Answer = oneshot::Sender<Result<Value, String>>;
 
 /// Where requests go.
-pub type Operator = mpsc::Sender<Request>;
+pub type Operator = mpsc::Sender<(Request, Answer)>;

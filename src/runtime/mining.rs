@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use super::link::{NodeLink, Stopped};
@@ -37,11 +37,20 @@ const CATCHING_UP: u32 = 10;
 
 /// Starts, stops and watches a node's miner.
 pub struct MiningControl {
-    order: watch::Sender<Option<MiningOrder>>,
+    order: watch::Sender<Orders>,
     /// The last payee.
     payee: Mutex<Option<PublicKey>>,
     meters: Arc<Meters>,
     task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Orders {
+    /// `None` if nothing is to be mined.
+    mining: Option<MiningOrder>,
+    /// Until when it rests nevertheless.
+    rest_until: Option<Instant>,
 }
 
 /// The work and the payee of the threads.
@@ -80,7 +89,7 @@ impl Meters {
 impl MiningControl {
     /// A miner that does nothing yet. Must be made on a tokio runtime.
     pub(super) fn new(link: NodeLink) -> Self {
-        let (order, orders) = watch::channel(None);
+        let (order, orders) = watch::channel(Orders::default());
         let meters = Arc::new(Meters::default());
         let task = tokio::spawn(run_orders(link, orders, meters.clone()));
         Self { order, payee: Mutex::default(), meters, task: Mutex::new(Some(task)) }
@@ -95,12 +104,19 @@ impl MiningControl {
             *last
         };
         let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| MiningOrder { payee, threads });
-        self.order.send_if_modified(|present| std::mem::replace(present, order) != order);
+        self.order.send_if_modified(|present| std::mem::replace(&mut present.mining, order) != order);
+    }
+
+    /// Has the miner rest for so long from now on, whether it is started meanwhile or not; with zero, a rest ends. A caller
+    /// that vanishes so leaves no miner stopped.
+    pub fn rest(&self, how_long: Duration) {
+        let until = (!how_long.is_zero()).then(|| Instant::now() + how_long);
+        self.order.send_if_modified(|present| std::mem::replace(&mut present.rest_until, until) != until);
     }
 
     /// Hashes a second over the last ten seconds; 0 while nothing is mined.
     pub fn hash_rate(&self) -> f64 {
-        match *self.order.borrow() {
+        match self.order.borrow().mining {
             Some(_) => f64::from_bits(self.meters.hash_rate.load(Ordering::Relaxed)),
             None => 0.0,
         }
@@ -108,7 +124,7 @@ impl MiningControl {
 
     /// The state of mining.
     pub fn status(&self) -> Status {
-        let order = *self.order.borrow();
+        let order = self.order.borrow().mining;
         Status {
             payee: *self.payee.lock().unwrap_or_else(PoisonError::into_inner),
             threads: order.map_or(0, |order| order.threads.get()),
@@ -130,12 +146,18 @@ impl MiningControl {
 }
 
 /// Mines as told, until the node or the control is gone.
-async fn run_orders(link: NodeLink, mut orders: watch::Receiver<Option<MiningOrder>>, meters: Arc<Meters>) {
+async fn run_orders(link: NodeLink, mut orders: watch::Receiver<Orders>, meters: Arc<Meters>) {
     loop {
-        let order = *orders.borrow_and_update();
-        let changed = match order {
-            None => orders.changed().await.is_ok(),
-            Some(order) => {
+        let Orders { mining, rest_until } = *orders.borrow_and_update();
+        let changed = match (mining, rest_until.filter(|until| *until > Instant::now())) {
+            (None, _) => orders.changed().await.is_ok(),
+            (Some(_), Some(until)) => {
+                tokio::select! {
+                    () = sleep_until(until.into()) => true,
+                    changed = orders.changed() => changed.is_ok(),
+                }
+            }
+            (Some(order), None) => {
                 info!(threads = order.threads, "mining starts");
                 let mining = mine(&link, order, &meters);
                 let changed = tokio::select! {

@@ -6,6 +6,7 @@ mod cpuminer;
 mod crash;
 mod e2e;
 mod join;
+mod members;
 mod mining;
 #[path = "../process/mod.rs"]
 mod process;

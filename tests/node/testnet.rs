@@ -18,7 +18,7 @@ fn testnet(place: &Place, args: &[&str]) -> Command {
 }
 
 /// Killed when a test fails.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -68,14 +68,14 @@ fn the_commands_it_tells_work_as_they_stand_and_the_network_is_resumed() {
 }
 
 /// A network that runs in a directory, its blocks made only when asked for, so that nothing takes its time.
-struct Instant<'a> {
+pub(crate) struct Instant<'a> {
     place: &'a Place,
     dir: &'static str,
     process: Running,
 }
 
 impl<'a> Instant<'a> {
-    fn start(place: &'a Place, dir: &'static str, args: &[&str]) -> Self {
+    pub(crate) fn start(place: &'a Place, dir: &'static str, args: &[&str]) -> Self {
         let mut command = in_dir(place, dir, &[&["testnet", "--block-time", "0"], args].concat());
         let mut process = Running(command.stderr(Stdio::null()).spawn().unwrap());
         let mut stdout = BufReader::new(process.0.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -86,29 +86,29 @@ impl<'a> Instant<'a> {
         Self { place, dir, process }
     }
 
-    fn run(&self, args: &[&str]) -> Done {
+    pub(crate) fn run(&self, args: &[&str]) -> Done {
         done(in_dir(self.place, self.dir, args))
     }
 
     /// What a command answers with --json.
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         serde_json::from_str(&self.run(&[args, &["--json"]].concat()).ok()).unwrap()
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         send_signal("INT", self.process.0.id());
         assert!(self.process.0.wait().unwrap().success());
     }
 }
 
-fn in_dir(place: &Place, dir: &str, args: &[&str]) -> Command {
+pub(crate) fn in_dir(place: &Place, dir: &str, args: &[&str]) -> Command {
     let mut command = place.command(dir, args);
     command.env_remove("CAIRN_GENESIS");
     command
 }
 
 /// Starts a network, and answers its nodes once they are at least at a height; then stops it.
-fn nodes_at(place: &Place, dir: &str, height: u64, args: &[&str]) -> Vec<Value> {
+pub(crate) fn nodes_at(place: &Place, dir: &str, height: u64, args: &[&str]) -> Vec<Value> {
     let until = height.to_string();
     let shown = done(in_dir(place, dir, &[&["testnet", "--json", "--until-height", &until], args].concat())).ok();
     let last: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
@@ -152,7 +152,7 @@ fn a_network_is_worked_on_saved_and_loaded() {
     let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
     assert_eq!((&links["chaos"], links["nodes"].as_array().unwrap().len()), (&true.into(), 4));
     assert_eq!(net.run(&["testnet", "link", "1", "2", "heal"]).ok(), "node-1 — node-2: healed");
-    net.run(&["testnet", "link", "1", "5", "cut"]).fails(1, "expected node-1 to node-4");
+    net.run(&["testnet", "link", "1", "5", "cut"]).fails(1, "expected one of node-1, node-2, node-3, node-4");
     net.run(&["testnet", "link", "2", "node-2", "cut"]).fails(1, "no link to itself");
     net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(1, "expected a share from 0 to 1");
 
@@ -337,53 +337,6 @@ fn free_ports(count: u16) -> u16 {
         let others = (1..count).all(|next| base.checked_add(next).is_some_and(is_free));
         others.then_some(base)
     })
-}
-
-#[test]
-fn nodes_are_paused_added_and_removed() {
-    let place = Place::new();
-    let net = Instant::start(&place, "net", &["--nodes", "3"]);
-    let height = |node: usize| done(in_dir(&place, &format!("net/node-{node}"), &["rpc", "getblockcount"])).ok();
-    let reaches = |node: usize, expected: &str| {
-        wait_for("the height", || (height(node) == expected).then_some(()));
-    };
-    assert_eq!(net.run(&["testnet", "pause", "2"]).ok(), "node-2: paused");
-    assert_eq!(net.run(&["testnet", "pause", "node-2"]).ok(), "node-2: paused already");
-    net.run(&["testnet", "mine", "2"]).ok();
-    reaches(3, "2");
-    // It stands still, and says so, while the others go on.
-    assert_eq!(height(2), "0");
-    done(in_dir(&place, "net/node-2", &["rpc", "getpeerinfo"])).fails(1, "the node is paused");
-    let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
-    let paused: Vec<&Value> = links["nodes"].as_array().unwrap().iter().map(|node| &node["paused"]).collect();
-    assert_eq!(paused, [false, true, false]);
-    net.run(&["testnet", "snapshot", "one"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "add"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "fork"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "remove", "3"]).fails(1, "node-2 is paused");
-    assert_eq!(net.run(&["testnet", "resume", "2"]).ok(), "node-2: running");
-    assert_eq!(net.json(&["testnet", "resume", "2"])["changed"], false);
-    reaches(2, "2");
-
-    net.run(&["testnet", "snapshot", "one"]).ok();
-    let added = net.json(&["testnet", "add"]);
-    assert_eq!(added["name"], "node-4");
-    assert_eq!(net.json(&["testnet", "list"]).as_array().unwrap().len(), 0, "no snapshot has the new node");
-    reaches(4, "2");
-    // Whatever works on all nodes works on it.
-    assert_eq!(net.json(&["testnet", "fork"])["nodes"], 4);
-    net.run(&["testnet", "link", "1", "4", "cut"]).ok();
-    net.run(&["testnet", "link", "1", "4", "heal"]).ok();
-    net.run(&["testnet", "remove", "2"]).fails(1, "node-2 is not the last node, node-4 is");
-    net.run(&["testnet", "remove", "5"]).fails(1, "expected node-1 to node-4");
-    assert_eq!(net.run(&["testnet", "remove", "4"]).ok(), "node-4: removed");
-    assert!(!place.path("net/node-4").exists());
-    net.run(&["testnet", "remove", "3"]).ok();
-    assert_eq!(net.json(&["testnet", "fork"])["nodes"], 2);
-    // A paused node does not keep the network from stopping.
-    net.run(&["testnet", "pause", "1"]).ok();
-    net.stop();
-    assert_eq!(nodes_at(&place, "net", 0, &[]).len(), 2, "as it was last");
 }
 
 #[test]

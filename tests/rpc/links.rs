@@ -8,6 +8,7 @@ use crate::fixture::Fixture;
 pub fn every_method(fixture: &Fixture) {
     let links = fixture.call("getlinks", json!([]));
     assert_eq!((&links["chaos"], &links["nodes"][0]["name"]), (&json!(false), &json!("this node")));
+    assert_eq!(links["managed"], json!(false));
     fixture.refused("setlink", json!(["node-2", {}]), -1, "--chaos");
 }
 

@@ -384,6 +384,15 @@ fn every_method_means_what_it_says() {
     assert!(newer["height"].as_u64() > Some(height), "{newer}");
     let mining = fixture.call("getmininginfo", json!([]));
     assert_eq!((&mining["generate"], &mining["address"]), (&json!(true), &json!(fixture.payee(5))));
+    // A rest ends by itself, or when told.
+    fixture.refused("restminer", json!([60_001]), -8, "at most 60000");
+    for (milliseconds, until) in [(60_000, 0), (100, 100)] {
+        assert_eq!(fixture.call("restminer", json!([milliseconds])), Value::Null);
+        assert_eq!(fixture.call("getmininginfo", json!([]))["generate"], json!(true));
+        assert_eq!(fixture.call("restminer", json!([until])), Value::Null);
+        let height = fixture.call("getblockcount", json!([])).as_u64().unwrap();
+        fixture.call("waitforblockheight", json!([height + 2]));
+    }
     assert_eq!(fixture.call("setgenerate", json!([false])), Value::Null);
     let mining = fixture.call("getmininginfo", json!([]));
     assert_eq!((&mining["generate"], &mining["address"]), (&json!(false), &json!(fixture.payee(5))));

@@ -10,8 +10,12 @@ pub fn every_method(fixture: &Fixture) {
         fixture.refused(method, json!(["this node"]), -1, "--chaos");
         fixture.refused(method, json!(["node-9"]), -8, "is not a node of this process");
     }
-    fixture.refused("addtestnode", json!([]), -1, "only in a network that cairn testnet runs");
-    fixture.refused("removetestnode", json!(["this node"]), -1, "only in a network that cairn testnet runs");
+    let alone = "needs a network that cairn testnet runs";
+    fixture.refused("addtestnode", json!([]), -1, alone);
+    fixture.refused("removetestnode", json!(["this node"]), -1, alone);
+    fixture.refused("forktestnet", json!([]), -1, alone);
+    fixture.refused("forktestnet", json!([0]), -8, "expected 1 to 10000");
+    fixture.refused("sendtestcoins", json!([fixture.payee(1), 5]), -1, alone);
 }
 
 #[test]

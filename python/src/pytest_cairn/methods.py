@@ -1111,6 +1111,8 @@ class LinkedNode(TypedDict):
 class Links(TypedDict):
     chaos: bool
     """Whether links can be changed: the node was started with --chaos."""
+    managed: bool
+    """Whether cairn testnet runs it, which can add nodes, fork the network and pay."""
     nodes: list[LinkedNode]
     """The nodes of this process."""
 
@@ -1136,6 +1138,24 @@ class ChangedNode(TypedDict):
     name: str
     rpc: str | None
     """The URL of its JSON-RPC; null of a removed one."""
+
+
+class NetworkTip(TypedDict):
+    hash: str
+    height: int
+
+
+class NetworkFork(TypedDict):
+    depth: int
+    """Blocks that the first node gave up."""
+    fork: NetworkTip
+    """The last block that both halves had."""
+    new: NetworkTip
+    """The tip of the half that won."""
+    nodes: int
+    """Nodes that agree on it."""
+    old: NetworkTip
+    """The tip of the half that lost."""
 
 
 class MemoryRegion(TypedDict):
@@ -1520,6 +1540,12 @@ class Methods:
         """Starts or stops mining. Defaults: genproclimit 1."""
         self.call("setgenerate", [generate, genproclimit, address])
 
+    def restminer(self, milliseconds: int) -> None:
+        """Has the node's miner rest. It goes on by itself, so that no miner stays off when the caller is killed; a
+        caller that needs longer calls again in time. generatetoaddress works meanwhile.
+        """
+        self.call("restminer", [milliseconds])
+
     def generatetoaddress(self, nblocks: int, address: str, maxtries: int | None = None) -> list[str]:
         """Mines blocks at once and returns their hashes: fewer than asked for if maxtries does not suffice.
         Defaults: maxtries 1000000.
@@ -1670,7 +1696,8 @@ class Methods:
 
     def takesnapshot(self, name: str) -> None:
         """Remembers chain, mempool, links and clock of every node of this process, in memory, on nodes started with
-        --chaos. A snapshot of that name is replaced.
+        --chaos. A snapshot of that name is replaced. In a network that cairn testnet runs, copies of the wallets
+        are kept with it.
         """
         self.call("takesnapshot", [name])
 
@@ -1710,8 +1737,23 @@ class Methods:
         return result
 
     def removetestnode(self, node: str) -> ChangedNode:
-        """Stops the last node of this test network and removes its files, its wallet too. Snapshots are forgotten."""
+        """Stops a node of this test network, other than the first, and removes its files, its wallet too. Snapshots
+        are forgotten.
+        """
         result: ChangedNode = self.call("removetestnode", [node])
+        return result
+
+    def forktestnet(self, depth: int | None = None) -> NetworkFork:
+        """Causes a reorganisation of this test network: cuts it in two, mines in both halves, heals it, and waits
+        until all nodes agree. Miners rest meanwhile. If the caller goes, the network is healed at once. Defaults:
+        depth 1.
+        """
+        result: NetworkFork = self.call("forktestnet", [depth])
+        return result
+
+    def sendtestcoins(self, address: str, amount: int) -> str:
+        """Pays from the wallet of this test network, and returns the transaction's id."""
+        result: str = self.call("sendtestcoins", [address, amount])
         return result
 
     def help(self, command: str | None = None) -> str:

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// Hashes tried in one call, about a second, after which Ctrl-C is checked.
 const HASHES_PER_CALL: u64 = 4_000_000;
+/// How long the miners of a command that was killed still rest.
+const REST: Duration = Duration::from_secs(6);
 
 /// The end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -35,22 +38,29 @@ pub struct Tip {
     pub hash: BlockHash,
 }
 
-/// All nodes of a running network.
+/// All nodes of a running network, in the order of their numbers.
 pub struct Control {
     nodes: Vec<Client>,
+    /// The number of each, as in its name.
+    numbers: Vec<usize>,
     /// Which of them stand still.
     paused: Vec<bool>,
     interrupted: Arc<AtomicBool>,
 }
 
-/// The settings with which a node's miner is restarted.
-struct Miner {
-    node: usize,
-    threads: u64,
-    payee: String,
-}
-
 impl Control {
+    /// The first node of the network that runs in a directory. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError::NoNode`] if none does.
+    pub fn first(layout: &Layout, timeout: Option<Duration>) -> Result<Client, ClientError> {
+        Client::new(ClientConfig { url: None, data_dir: layout.node(1), timeout }).map_err(|error| match error {
+            // The directory that was named, rather than the node's in it.
+            ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
+            other => other,
+        })
+    }
+
     /// Finds the network that runs in a directory.
     ///
     /// # Errors
@@ -62,27 +72,41 @@ impl Control {
         }
         #[derive(Deserialize)]
         struct Node {
+            name: String,
             paused: bool,
         }
-        let client =
-            |number| Client::new(ClientConfig { url: None, data_dir: layout.node(number), timeout: Some(TIMEOUT) });
-        let first = client(1).map_err(|error| match error {
-            // The directory that was named, rather than the node's in it.
-            ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
-            other => other,
-        })?;
-        let links: Links = call(&first, "getlinks", &[])?;
-        let paused: Vec<bool> = links.nodes.iter().map(|node| node.paused).collect();
-        let mut nodes = vec![first];
-        for number in 2..=paused.len() {
-            nodes.push(client(number)?);
+        let first = Self::first(layout, Some(TIMEOUT))?;
+        let Links { nodes: there } = call(&first, "getlinks", &[])?;
+        let (mut nodes, mut numbers, mut paused) = (Vec::new(), Vec::new(), Vec::new());
+        for node in there {
+            let number =
+                number_of(&node.name).with_context(|| format!("{:?} is no node of a test network", node.name))?;
+            let data_dir = layout.node(number);
+            nodes.push(Client::new(ClientConfig { url: None, data_dir, timeout: Some(TIMEOUT) })?);
+            numbers.push(number);
+            paused.push(node.paused);
         }
-        Ok(Self { nodes, paused, interrupted: Arc::default() })
+        Ok(Self { nodes, numbers, paused, interrupted: Arc::default() })
     }
 
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// The numbers of the nodes, as in their names, lowest first.
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+
+    /// The name of a node, counted from 0.
+    pub fn name(&self, index: usize) -> String {
+        name_of(self.numbers[index])
+    }
+
+    /// The place of the node with that number, counted from 0.
+    pub fn index_of(&self, number: usize) -> Option<usize> {
+        self.numbers.iter().position(|known| *known == number)
     }
 
     /// Fails if a node is paused, for what needs all of them.
@@ -91,7 +115,7 @@ impl Control {
     /// Names the node.
     pub fn require_running(&self) -> anyhow::Result<()> {
         match self.paused.iter().position(|is_paused| *is_paused) {
-            Some(node) => bail!("node-{} is paused: resume it first", node + 1),
+            Some(node) => bail!("{} is paused: resume it first", self.name(node)),
             None => Ok(()),
         }
     }
@@ -99,6 +123,12 @@ impl Control {
     /// A node, counted from 0.
     pub fn node(&self, index: usize) -> &Client {
         &self.nodes[index]
+    }
+
+    /// Once `flag` is true, the next step of [`Control::mine`] or [`Control::agree`] fails, so that temporary changes are
+    /// reverted.
+    pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
+        Self { interrupted: flag, ..self }
     }
 
     /// From now on Ctrl-C makes the next step of [`Control::mine`] or [`Control::agree`] fail, instead of ending the
@@ -130,40 +160,38 @@ impl Control {
         Ok(call(self.node(node), "getblockchaininfo", &[])?)
     }
 
-    /// Runs `work` while no node mines; afterwards restarts the miners, whatever its result.
+    /// Runs `work` while no node mines. The miners' rest is renewed in time, and ends by itself if this process does.
     ///
     /// # Errors
     /// Those of `work`, or a node's error.
     pub fn while_quiet<R>(&self, work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
-        #[derive(Deserialize)]
-        struct Info {
-            generate: bool,
-            genproclimit: u64,
-            address: Option<String>,
-        }
-        let mut miners = Vec::new();
-        let mut stop = || -> anyhow::Result<()> {
-            // The miner of a paused node rests.
-            let running = self.nodes.iter().enumerate().filter(|(node, _)| !self.paused[*node]);
-            for (node, client) in running {
-                let Info { generate, genproclimit, address } = call(client, "getmininginfo", &[])?;
-                if generate && let Some(payee) = address {
-                    miners.push(Miner { node, threads: genproclimit, payee });
-                    call::<Value>(client, "setgenerate", &[json!(false)])?;
-                }
+        // The miner of a paused node rests.
+        let running =
+            || self.nodes.iter().zip(&self.paused).filter(|(_, is_paused)| !**is_paused).map(|(node, _)| node);
+        let rest = |how_long: Duration| -> anyhow::Result<()> {
+            for node in running() {
+                call::<Value>(node, "restminer", &[json!(how_long.as_millis() as u64)])?;
             }
             Ok(())
         };
-        let outcome = stop().and_then(|()| work());
-        let most = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        for Miner { node, threads, payee } in miners {
-            let params = [json!(true), json!(threads.min(most)), json!(payee)];
-            let started = call::<Value>(self.node(node), "setgenerate", &params);
-            if outcome.is_ok() {
-                started.with_context(|| format!("node-{} does not mine again", node + 1))?;
-            }
-        }
-        outcome
+        rest(REST)?;
+        let outcome = std::thread::scope(|scope| {
+            let (done, is_done) = mpsc::channel::<()>();
+            let renewing = scope.spawn(|| {
+                let is_done = is_done;
+                while is_done.recv_timeout(REST / 3) == Err(RecvTimeoutError::Timeout) {
+                    rest(REST)?;
+                }
+                anyhow::Ok(())
+            });
+            let outcome = work();
+            drop(done);
+            let failed = |_| Err(anyhow!("the thread that keeps the miners quiet failed"));
+            let renewed = renewing.join().unwrap_or_else(failed);
+            outcome.and_then(|done| renewed.map(|()| done))
+        });
+        let ended = rest(Duration::ZERO);
+        outcome.and_then(|done| ended.map(|()| done))
     }
 
     /// Waits until some nodes have the same tip twice in a row, and returns it.
@@ -185,7 +213,7 @@ impl Control {
                 _ if Instant::now() > end => {
                     let list: Vec<String> = nodes
                         .zip(&tips)
-                        .map(|(node, tip)| format!("node-{} at height {}, {}", node + 1, tip.height, tip.hash))
+                        .map(|(node, tip)| format!("{} at height {}, {}", self.name(node), tip.height, tip.hash))
                         .collect();
                     bail!("the nodes do not agree ({}): is a link cut?", list.join("; "));
                 }
@@ -209,6 +237,16 @@ impl Control {
             }
         }
     }
+}
+
+/// The name of the node with a number.
+pub fn name_of(number: usize) -> String {
+    format!("node-{number}")
+}
+
+/// The number in a node's name.
+pub fn number_of(name: &str) -> Option<usize> {
+    name.strip_prefix("node-")?.parse().ok().filter(|number| name_of(*number) == name)
 }
 
 /// The address that node `number`, counted from 1, mines to.

@@ -10,8 +10,11 @@ use crate::cli::{Common, account, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
+use crate::primitives::hash::Txid;
+use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::Output;
-use crate::wallet::payment::{Fee, Order};
+use crate::wallet::Wallet;
+use crate::wallet::payment::{Fee, Order, Payment};
 
 /// Options of `cairn testnet faucet`.
 #[derive(Debug, clap::Args)]
@@ -33,16 +36,34 @@ pub struct Args {
 /// # Errors
 /// If no network runs in the directory, the address or the amount is invalid, or the node refuses.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    ensure!(args.amount > Amount::ZERO, "the amount is 0");
-    let path = layout.genesis();
-    let control = Control::find(layout)?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let params = Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?;
+    let params = params(layout)?;
     let to = address::decode(&params.address_prefix, &args.address)?;
-    let node = control.node(0);
-    let fee = Fee::at_rate(account::least_fee_rate(node)?);
-    let order = Order::pay(vec![Output::pay(to, args.amount)], fee);
-    let payment = wallet::send::pay(&order, &[], node, &layout.wallet(), &params)?.payment;
+    let payment = pay(layout, &params, to, args.amount)?;
     note(format_args!("{} to {}, fee {}", args.amount.in_coins(), args.address, payment.fee));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
+}
+
+fn params(layout: &Layout) -> anyhow::Result<Params> {
+    let path = layout.genesis();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))
+}
+
+fn pay(layout: &Layout, params: &Params, to: PublicKey, amount: Amount) -> anyhow::Result<Payment> {
+    ensure!(amount > Amount::ZERO, "the amount is 0");
+    let control = Control::find(layout)?;
+    let node = control.node(0);
+    let fee = Fee::at_rate(account::least_fee_rate(node)?);
+    let order = Order::pay(vec![Output::pay(to, amount)], fee);
+    Ok(wallet::send::pay(&order, &[], node, &layout.wallet(), params)?.payment)
+}
+
+/// Pays for a caller of the network that runs in this process, where nobody can be asked for a passphrase.
+///
+/// # Errors
+/// If the wallet is encrypted, the amount is 0 or more than there is, or the node refuses.
+pub fn work(layout: &Layout, to: PublicKey, amount: Amount) -> anyhow::Result<Txid> {
+    let is_encrypted = Wallet::open(&layout.wallet())?.is_encrypted();
+    ensure!(!is_encrypted, "the network's wallet is encrypted: pay from it with `cairn testnet faucet`");
+    Ok(pay(layout, &params(layout)?, to, amount)?.txid)
 }

@@ -1,8 +1,10 @@
 //! `cairn testnet fork`: a reorganisation on demand.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use indicatif::ProgressBar;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::control::{self, Control, Tip};
@@ -12,11 +14,15 @@ use crate::cli::client::call;
 use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
 
+/// Between two pictures of the spinner.
+const SPIN: Duration = Duration::from_millis(200);
+
 /// Options of `cairn testnet fork`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Cuts the network in two halves, mines DEPTH blocks in the half of node-1 and more work in the other, and heals the \
-network. The half of node-1 then gives up its blocks. The nodes' own miners pause meanwhile. Waits until all nodes agree.
+network. The half of node-1 then gives up its blocks. The nodes' own miners pause meanwhile. Waits until all nodes agree. \
+If the command is killed, the network heals by itself.
 
 Example:
   cairn testnet fork --depth 3")]
@@ -28,31 +34,33 @@ pub struct Args {
 }
 
 /// The result.
-struct Fork {
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Fork {
+    depth: u32,
     /// The last block that both halves had.
-    base: Tip,
+    fork: Tip,
     /// The tip of the losing half.
     old: Tip,
     /// The tip of the winning half.
     new: Tip,
+    /// How many nodes agree on it.
+    nodes: usize,
 }
 
-/// Runs the command.
+/// Runs the command. The network's own process does the work, and heals the network when this one ends early.
 ///
 /// # Errors
 /// If no network of at least two nodes runs in the directory, its nodes do not agree before or after, or a node refuses.
 /// The links are healed and the miners at work again even so.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    let control = Control::find(layout)?;
-    ensure!(control.len() >= 2, "a fork needs two nodes at least, and this network has one");
-    control.require_running()?;
-    control.catch_interrupts()?;
-    let bar = control::progress(2 * u64::from(args.depth) + 1)?;
-    let fork = control.while_quiet(|| fork(&control, layout, args.depth, &bar));
+    let node = Control::first(layout, None)?;
+    let bar = ProgressBar::new_spinner().with_message("mining in both halves of the network");
+    bar.enable_steady_tick(SPIN);
+    let fork = call::<Fork>(&node, "forktestnet", &[json!(args.depth)]);
     bar.finish_and_clear();
-    let Fork { base, old, new } = fork?;
-    let depth = old.height.blocks_since(base.height);
-    let agreement = format!("a reorganisation of depth {depth}; all {} nodes agree", control.len());
+    let fork = fork?;
+    let Fork { depth, fork: base, old, new, nodes } = &fork;
+    let agreement = format!("a reorganisation of depth {depth}; all {nodes} nodes agree");
     common.print_done(
         format_args!("{agreement} on {} at height {}", new.hash, new.height),
         || {
@@ -64,22 +72,29 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
             ]
             .join("\n")
         },
-        || json!({ "depth": depth, "fork": base, "old": old, "new": new, "nodes": control.len() }),
+        || json!(fork),
     )
 }
 
-fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> anyhow::Result<Fork> {
+/// Cuts the network that runs in this process in two, mines in both halves, and heals it.
+///
+/// # Errors
+/// As [`run`].
+pub fn work(control: &Control, layout: &Layout, depth: u32) -> anyhow::Result<Fork> {
+    ensure!(control.len() >= 2, "a fork needs two nodes at least, and this network has one");
+    control.require_running()?;
+    control.while_quiet(|| fork(control, layout, depth))
+}
+
+fn fork(control: &Control, layout: &Layout, depth: u32) -> anyhow::Result<Fork> {
     let all = control.len();
     let half = all.div_ceil(2);
-    bar.set_message("waiting for the nodes to agree");
     let base = control.agree(0..all)?;
     let mut cut = Vec::new();
     let halves = part(control, half, &mut cut).and_then(|()| {
-        bar.set_message("mining in the half of node-1");
         let payee = control::payee(layout, 1)?;
         for _ in 0..depth {
             control.mine(0, &payee)?;
-            bar.inc(1);
         }
         let old = control.agree(0..half)?;
         ensure!(
@@ -88,29 +103,26 @@ fn fork(control: &Control, layout: &Layout, depth: u32, bar: &ProgressBar) -> an
             old.height,
             counted(depth, "block")
         );
-        bar.set_message("mining in the other half");
-        let payee = control::payee(layout, half + 1)?;
-        let to_beat = work(control, 0, &old.hash)?;
+        let payee = control::payee(layout, control.numbers()[half])?;
+        let to_beat = chain_work(control, 0, &old.hash)?;
         let mut mined = 0;
         // Usually one block more is more work. But its blocks are later, and may therefore be easier.
         loop {
             let hash = control.mine(half, &payee)?;
-            bar.inc(1);
             mined += 1;
-            if mined > depth && work(control, half, &hash)? > to_beat {
+            if mined > depth && chain_work(control, half, &hash)? > to_beat {
                 break;
             }
         }
         Ok((old, control.agree(half..all)?))
     });
-    bar.set_message("healing");
     // Heals all links, even if one fails.
     let healed = cut.iter().map(|(from, to)| set_cut(control, *from, *to, false)).fold(Ok(()), Result::and);
     let (old, new) = halves?;
     healed?;
     let end = control.agree(0..all).context("the network is healed, but")?;
     ensure!(end == new, "the nodes agree on {} at height {}, not on {}", end.hash, end.height, new.hash);
-    Ok(Fork { base, old, new })
+    Ok(Fork { depth: old.height.blocks_since(base.height), fork: base, old, new, nodes: all })
 }
 
 /// Cuts every link between the first nodes and the others, and records them in `cut`: links that were cut before stay
@@ -144,21 +156,21 @@ fn cut_links(control: &Control) -> anyhow::Result<Vec<(usize, usize)>> {
     let mut found = Vec::new();
     for (from, node) in nodes.iter().enumerate() {
         for link in node.links.iter().filter(|link| link.cut) {
-            let number = link.name.as_deref().and_then(|name| name.strip_prefix("node-")?.parse::<usize>().ok());
-            found.extend(number.and_then(|number| number.checked_sub(1)).map(|to| (from, to)));
+            let number = link.name.as_deref().and_then(control::number_of);
+            found.extend(number.and_then(|number| control.index_of(number)).map(|to| (from, to)));
         }
     }
     Ok(found)
 }
 
 fn set_cut(control: &Control, from: usize, to: usize, cut: bool) -> anyhow::Result<()> {
-    let params = [json!(format!("node-{}", to + 1)), json!({ "cut": cut })];
+    let params = [json!(control.name(to)), json!({ "cut": cut })];
     call::<Value>(control.node(from), "setlink", &params)?;
     Ok(())
 }
 
 /// The work of the chain up to a block, in hex digits of equal number, so that the greater is the later text.
-fn work(control: &Control, node: usize, hash: &BlockHash) -> anyhow::Result<String> {
+fn chain_work(control: &Control, node: usize, hash: &BlockHash) -> anyhow::Result<String> {
     #[derive(Deserialize)]
     struct Header {
         chainwork: String,

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::control::Control;
+use super::control::{Control, name_of};
 use super::links::{Action, SLOW};
 use super::setup::Layout;
 use crate::cli::Common;
@@ -93,19 +93,23 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
     )
 }
 
-/// A node's number, counted from 1.
+/// The number of the node that a user names.
 pub(super) fn number(text: &str, control: &Control) -> anyhow::Result<usize> {
     let number = text.strip_prefix("node-").unwrap_or(text).parse::<usize>().ok();
-    let number = number.filter(|number| (1..=control.len()).contains(number));
-    number.with_context(|| format!("there is no node {text:?}: expected node-1 to node-{}", control.len()))
+    let number = number.filter(|number| control.index_of(*number).is_some());
+    number.with_context(|| {
+        let names: Vec<String> = control.numbers().iter().map(|number| name_of(*number)).collect();
+        format!("there is no node {text:?}: expected one of {}", names.join(", "))
+    })
 }
 
-/// Sets one end of a link, and returns it as getlinks shows it. Nodes are counted from 1.
+/// Sets one end of a link between nodes of these numbers, and returns it as getlinks shows it.
 ///
 /// # Errors
 /// The node's error.
 pub fn set(control: &Control, from: usize, to: usize, settings: &LinkSettings) -> anyhow::Result<Value> {
     let LinkSettings { cut, delay, loss, bandwidth } = settings;
     let settings = json!({ "cut": cut, "delay_ms": delay.as_millis() as u64, "loss": loss, "bandwidth": bandwidth });
-    Ok(call(control.node(from - 1), "setlink", &[json!(format!("node-{to}")), settings])?)
+    let index = control.index_of(from).with_context(|| format!("{} is gone", name_of(from)))?;
+    Ok(call(control.node(index), "setlink", &[json!(name_of(to)), settings])?)
 }

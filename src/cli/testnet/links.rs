@@ -88,19 +88,26 @@ impl Action {
 /// The states of all links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
-    nodes: usize,
+    /// The nodes, by the numbers in their names.
+    numbers: Vec<usize>,
     states: Vec<LinkState>,
 }
 
 impl Links {
-    /// `nodes` nodes, none connected.
-    pub fn new(nodes: usize) -> Self {
-        Self { nodes, states: vec![LinkState::Apart; nodes * nodes] }
+    /// Nodes of these numbers, none connected.
+    pub fn new(numbers: Vec<usize>) -> Self {
+        Self { states: vec![LinkState::Apart; numbers.len() * numbers.len()], numbers }
+    }
+
+    /// The number of the node at a place.
+    fn number(&self, place: usize) -> usize {
+        self.numbers.get(place).copied().unwrap_or_default()
     }
 
     /// Sets one end's state.
     pub fn see(&mut self, from: usize, to: usize, state: LinkState) {
-        for place in [from * self.nodes + to, to * self.nodes + from] {
+        let nodes = self.numbers.len();
+        for place in [from * nodes + to, to * nodes + from] {
             if let Some(known) = self.states.get_mut(place) {
                 *known = state.max(*known);
             }
@@ -109,7 +116,7 @@ impl Links {
 
     /// The state between two nodes.
     pub fn between(&self, (from, to): (usize, usize)) -> LinkState {
-        self.states.get(from * self.nodes + to).copied().unwrap_or(LinkState::Apart)
+        self.states.get(from * self.numbers.len() + to).copied().unwrap_or(LinkState::Apart)
     }
 }
 
@@ -218,11 +225,11 @@ impl Matrix {
         self.shown = (window(self.nodes, rows, self.chosen.0), window(self.nodes, columns, self.chosen.1));
         let mut heading = format!("{:MARGIN$}", "  links");
         for node in self.shown.1.clone() {
-            heading += &format!("{:^3}  ", node + 1);
+            heading += &format!("{:^3}  ", links.number(node));
         }
         let mut lines = vec![heading.trim_end().to_owned()];
         for row in self.shown.0.clone() {
-            let mut line = format!("{:MARGIN$}", format!("  node-{}", row + 1));
+            let mut line = format!("{:MARGIN$}", format!("  node-{}", links.number(row)));
             for column in self.shown.1.clone() {
                 line += &match (row == column, links.between((row, column)).cell()) {
                     (true, _) => "     ".to_owned(),
@@ -239,7 +246,7 @@ impl Matrix {
     /// Names the chosen link.
     pub fn caption(&self, links: &Links) -> String {
         let (row, column) = self.chosen;
-        format!("  node-{} — node-{}: {}", row + 1, column + 1, links.between(self.chosen).name())
+        format!("  node-{} — node-{}: {}", links.number(row), links.number(column), links.between(self.chosen).name())
     }
 }
 
@@ -255,7 +262,7 @@ mod tests {
     use super::*;
 
     fn links() -> Links {
-        let mut links = Links::new(3);
+        let mut links = Links::new(vec![1, 2, 3]);
         links.see(0, 1, LinkState::Whole);
         links.see(1, 0, LinkState::Cut);
         links.see(2, 0, LinkState::Slow);
@@ -335,8 +342,16 @@ mod tests {
     }
 
     #[test]
+    fn nodes_keep_their_numbers_when_one_between_them_is_gone() {
+        let links = Links::new(vec![1, 3]);
+        let mut matrix = Matrix::new(2, false).unwrap();
+        assert_eq!(matrix.lines(&links, 80, 9)[0], "  links    1    3");
+        assert_eq!(matrix.caption(&links), "  node-1 — node-3: not connected");
+    }
+
+    #[test]
     fn a_part_is_shown_where_there_is_no_room_for_all() {
-        let links = Links::new(20);
+        let links = Links::new((1..=20).collect());
         let mut matrix = Matrix::new(20, false).unwrap();
         // Both step over the diagonal once.
         for key in [Key::Down, Key::Right] {

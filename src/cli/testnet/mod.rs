@@ -36,9 +36,9 @@ use super::{Common, UsageError};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
-use crate::rpc::Request;
+use crate::rpc::{Answer, Request};
 
-/// Requests to add or remove nodes that wait.
+/// Requests of callers that wait.
 const MAX_REQUESTS: usize = 16;
 /// Refresh interval.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -112,7 +112,7 @@ enum Command {
     Resume(nodes::NodeArgs),
     /// Start another node
     Add,
-    /// Stop the last node, and remove its files
+    /// Stop a node, and remove its files
     Remove(nodes::NodeArgs),
     /// Remember the whole network as it is
     Snapshot(snapshot::SnapshotArgs),
@@ -167,7 +167,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
 
 /// How many nodes of a test network have a store in a directory.
 pub fn nodes_in(dir: &Path) -> usize {
-    Layout { dir: dir.to_owned() }.stores()
+    Layout { dir: dir.to_owned() }.stores().len()
 }
 
 fn layout(common: &Common) -> Layout {
@@ -222,7 +222,8 @@ fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
     };
     let threads = args.threads.or(last(|kept| kept.threads)).unwrap_or(1);
     let base_port = args.base_port.or(kept.as_ref().and_then(|kept| kept.base_port));
-    Ok((Settings { nodes, miners, threads, seed, base_port }, block_time))
+    let removed = kept.map(|kept| kept.removed).unwrap_or_default();
+    Ok((Settings { nodes, miners, threads, seed, base_port, removed }, block_time))
 }
 
 async fn live(
@@ -254,7 +255,7 @@ async fn live(
 /// Shows the network until every node is at `until_height` or the user quits, and adds and removes nodes on request.
 async fn watch(
     network: &mut Network,
-    requests: &mut mpsc::Receiver<Request>,
+    requests: &mut mpsc::Receiver<(Request, Answer)>,
     stdout: &Console,
     until_height: Option<Height>,
     (common, layout): (&Common, &Layout),
@@ -286,10 +287,7 @@ async fn watch(
         tokio::select! {
             _ = interval.tick() => {}
             typed = typed => input = Some(typed.context("the terminal is gone")?),
-            Some((change, reply)) = requests.recv() => {
-                // A caller that has left learns nothing.
-                let _ = reply.send(network.change(change, layout).await.map_err(|error| format!("{error:#}")));
-            }
+            Some((request, answer)) = requests.recv() => network.serve_request(request, answer, layout).await,
             name = network.any_finished() => bail!("{name} has stopped, and the network with it"),
         }
         if input == Some(Input::Quit) {

@@ -2,19 +2,22 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
 
 use super::board::Row;
+use super::control::{Control, name_of};
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, MAX_NODES, Pace, Settings};
-use super::snapshot;
+use super::{faucet, fork, snapshot};
 use crate::consensus::params::Params;
 use crate::p2p::Command;
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
-use crate::rpc::{self, ChangedNode, NodeChange, Nodes, Operator, RpcServer, ServeError};
+use crate::rpc::{self, Answer, Nodes, Operator, Request, RpcServer, ServeError};
 use crate::runtime::{Config, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
 use crate::storage::private_file;
 
@@ -27,9 +30,8 @@ const CONNECT_TO: usize = 3;
 
 /// A running network: the nodes, their RPC servers and their miners.
 pub struct Network {
+    /// In the order of their numbers.
     nodes: Vec<Member>,
-    /// One for each node; empty until all nodes are there.
-    servers: Vec<RpcServer>,
     /// The nodes as all servers see them.
     shown: Nodes,
     snapshots: Arc<Snapshots>,
@@ -41,13 +43,16 @@ pub struct Network {
 }
 
 struct Member {
+    number: usize,
     name: String,
     running: Running,
+    /// `None` until all nodes are there.
+    server: Option<RpcServer>,
 }
 
 impl Network {
     /// Starts all nodes, from existing files or new ones; without connections if `is_offline`. What comes through `operator` is for
-    /// [`Network::change`].
+    /// [`Network::serve_request`].
     ///
     /// # Errors
     /// If files, ports or a store cannot be used. Nodes that had started are stopped.
@@ -67,7 +72,6 @@ impl Network {
         descriptors::reserve_for(usize::from(count) * (connections + rpc::Limits::default().connections));
         let mut network = Self {
             nodes: Vec::new(),
-            servers: Vec::new(),
             shown: Nodes::default(),
             snapshots: Arc::default(),
             operator,
@@ -75,8 +79,8 @@ impl Network {
             settings: settings.clone(),
             payee: String::new(),
         };
-        for number in 1..=usize::from(count) {
-            let threads = if number <= usize::from(miners) { usize::from(threads) } else { 0 };
+        for (place, number) in settings.numbers().into_iter().enumerate() {
+            let threads = if place < usize::from(miners) { usize::from(threads) } else { 0 };
             if let Err(error) = network.start_node(layout, number, threads, is_offline).await {
                 // This error matters more than one from stopping.
                 let _ = network.stop().await;
@@ -104,9 +108,9 @@ impl Network {
         let dir = layout.node(number);
         private_file::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         setup::write_whole(&dir.join("genesis.json"), &self.params.spec.to_json())?;
-        let name = format!("node-{number}");
+        let name = name_of(number);
         let paid = setup::open_wallet(&layout.miner_wallet(number), self.settings.seed, &name)?.newest_key();
-        if number <= 2 {
+        if self.nodes.len() < 2 {
             self.payee = address::encode(ADDRESS_PREFIX, &paid);
         }
         let mut config = Config::new(&dir, self.params.clone());
@@ -130,18 +134,22 @@ impl Network {
         if is_offline {
             running.handle().command(|reply| Command::SetActive(false, reply)).await?;
         }
-        self.nodes.push(Member { name, running });
+        let place = self.nodes.partition_point(|node| node.number < number);
+        self.nodes.insert(place, Member { number, name, running, server: None });
         Ok(())
     }
 
     /// Answers calls about each node that has no server yet, and about the links of all of them.
     async fn serve(&mut self, layout: &Layout) -> anyhow::Result<()> {
         self.show();
-        while let Some(node) = self.nodes.get(self.servers.len()) {
-            let number = self.servers.len() + 1;
+        for place in 0..self.nodes.len() {
+            let node = &self.nodes[place];
+            if node.server.is_some() {
+                continue;
+            }
             let (nodes, snapshots) = (self.shown.clone(), self.snapshots.clone());
             let operator = Some(self.operator.clone());
-            let mut config = rpc::Config::new(local(self.port(number) + 1), layout.node(number));
+            let mut config = rpc::Config::new(local(self.port(node.number) + 1), layout.node(node.number));
             config = rpc::Config { nodes, snapshots, operator, ..config };
             let handle = node.running.handle().clone();
             let server = match rpc::serve(config.clone(), handle.clone()).await {
@@ -150,7 +158,7 @@ impl Network {
                 }
                 other => other.with_context(|| node.name.clone())?,
             };
-            self.servers.push(server);
+            self.nodes[place].server = Some(server);
         }
         Ok(())
     }
@@ -167,41 +175,50 @@ impl Network {
         first.saturating_add(u16::try_from(2 * (number - 1)).unwrap_or(0))
     }
 
-    /// Adds a node, or removes the last: nodes are numbered without gaps.
-    ///
-    /// # Errors
-    /// If a node is paused, there is no such node, or it cannot be started or stopped.
-    pub async fn change(&mut self, change: NodeChange, layout: &Layout) -> anyhow::Result<ChangedNode> {
+    /// Does what a caller of a node asks of the whole network. What takes long is done apart, and given up when the caller goes.
+    pub async fn serve_request(&mut self, request: Request, answer: Answer, layout: &Layout) {
+        let done = match request {
+            Request::Fork(depth) => return drop(tokio::spawn(serve_fork(layout.clone(), depth, answer))),
+            Request::Pay(to, amount) => {
+                let layout = layout.clone();
+                let pay = move || answer.send(told(faucet::work(&layout, to, amount).map(|txid| json!(txid))));
+                return drop(tokio::task::spawn_blocking(pay));
+            }
+            Request::Add => self.grow(layout).await,
+            Request::Remove(name) => self.shrink(&name, layout).await,
+            Request::KeepWallets(name) => snapshot::keep_wallets(layout, &self.numbers(), &name).map(|()| Value::Null),
+            Request::RestoreWallets(name) => {
+                snapshot::restore_wallets(layout, &self.numbers(), &name).map(|()| Value::Null)
+            }
+        };
+        // A caller that has left learns nothing.
+        let _ = answer.send(told(done));
+    }
+
+    fn numbers(&self) -> Vec<usize> {
+        self.nodes.iter().map(|node| node.number).collect()
+    }
+
+    /// Forgets the snapshots before the nodes become others: none fits the network afterwards.
+    async fn prepare_change(&self, layout: &Layout) -> anyhow::Result<()> {
         if let Some(paused) = self.nodes.iter().find(|node| node.running.handle().is_paused()) {
             bail!("{} is paused: resume it first", paused.name);
         }
-        let last = self.nodes.last().map(|node| node.name.clone()).unwrap_or_default();
-        if let NodeChange::Remove(name) = &change {
-            ensure!(self.nodes.iter().any(|node| node.name == *name), "there is no node {name:?}: the last is {last}");
-            ensure!(*name == last, "{name} is not the last node, {last} is: nodes are numbered without gaps");
-            ensure!(self.nodes.len() > 1, "{name} is the only node");
-        } else {
-            ensure!(self.nodes.len() < usize::from(MAX_NODES), "there are {MAX_NODES} nodes, the most there can be");
-        }
-        // No snapshot fits the network afterwards.
         let handles: Vec<_> = self.nodes.iter().map(|node| node.running.handle().clone()).collect();
         self.snapshots.forget_all(&handles).await?;
-        snapshot::forget_all(layout)?;
-        drop(handles);
-        let changed = match change {
-            NodeChange::Add => self.grow(layout).await?,
-            NodeChange::Remove(_) => self.shrink(layout).await?,
-        };
-        self.settings.nodes = self.nodes.len() as u16;
-        self.settings.miners = self.settings.miners.min(self.settings.nodes);
-        self.settings.write(layout)?;
-        Ok(changed)
+        snapshot::forget_all(layout)
     }
 
-    async fn grow(&mut self, layout: &Layout) -> anyhow::Result<ChangedNode> {
-        self.start_node(layout, self.nodes.len() + 1, 0, false).await?;
+    /// Adds a node, with the lowest number that is free.
+    async fn grow(&mut self, layout: &Layout) -> anyhow::Result<Value> {
+        let numbers = self.numbers();
+        let free = (1..=usize::from(MAX_NODES)).find(|number| !numbers.contains(number));
+        let number = free.with_context(|| format!("there are {MAX_NODES} nodes, the most there can be"))?;
+        self.prepare_change(layout).await?;
+        self.start_node(layout, number, 0, false).await?;
         if let Err(error) = self.serve(layout).await {
-            let node = self.nodes.pop();
+            let place = self.nodes.iter().position(|node| node.number == number);
+            let node = place.map(|place| self.nodes.remove(place));
             self.show();
             if let Some(node) = node {
                 // The first error matters more.
@@ -209,23 +226,33 @@ impl Network {
             }
             return Err(error);
         }
-        let node = self.nodes.last().context("the node is gone")?;
-        let rpc = self.servers.last().map(RpcServer::url);
-        Ok(ChangedNode { name: node.name.clone(), address: node.running.p2p_address(), rpc })
+        self.keep_settings(layout)?;
+        let node = self.nodes.iter().find(|node| node.number == number).context("the node is gone")?;
+        let rpc = node.server.as_ref().map(RpcServer::url);
+        Ok(json!({ "name": node.name, "address": node.running.p2p_address(), "rpc": rpc }))
     }
 
-    async fn shrink(&mut self, layout: &Layout) -> anyhow::Result<ChangedNode> {
-        let number = self.nodes.len();
-        let node = self.nodes.pop().context("there is no node")?;
+    /// Removes a node. The first stays: it is the one that commands call.
+    async fn shrink(&mut self, name: &str, layout: &Layout) -> anyhow::Result<Value> {
+        let place = self.nodes.iter().position(|node| node.name == name);
+        let place = place.with_context(|| format!("there is no node {name:?}"))?;
+        ensure!(place > 0, "{name} stays, since commands call it");
+        self.prepare_change(layout).await?;
+        let mut node = self.nodes.remove(place);
         self.show();
-        if let Some(server) = self.servers.pop() {
+        if let Some(server) = node.server.take() {
             server.stop().await;
         }
-        let changed = ChangedNode { name: node.name.clone(), address: node.running.p2p_address(), rpc: None };
+        let (address, dir) = (node.running.p2p_address(), layout.node(node.number));
         node.stop().await?;
-        let dir = layout.node(number);
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
-        Ok(changed)
+        self.keep_settings(layout)?;
+        Ok(json!({ "name": name, "address": address, "rpc": null }))
+    }
+
+    fn keep_settings(&mut self, layout: &Layout) -> anyhow::Result<()> {
+        self.settings.set_numbers(&self.numbers());
+        self.settings.write(layout)
     }
 
     /// How many nodes there are.
@@ -244,8 +271,8 @@ impl Network {
     /// If a node has stopped.
     pub async fn rows(&self) -> anyhow::Result<Vec<Row>> {
         let mut rows = Vec::new();
-        for (node, server) in self.nodes.iter().zip(&self.servers) {
-            rows.push(node.row(server.url()).await.with_context(|| node.name.clone())?);
+        for node in &self.nodes {
+            rows.push(node.row().await.with_context(|| node.name.clone())?);
         }
         Ok(rows)
     }
@@ -255,7 +282,7 @@ impl Network {
     /// # Errors
     /// If a node has stopped.
     pub async fn links(&self) -> anyhow::Result<Links> {
-        let mut links = Links::new(self.nodes.len());
+        let mut links = Links::new(self.numbers());
         for (from, node) in self.nodes.iter().enumerate() {
             let handle = node.running.handle();
             let peers = handle.unless_paused(handle.read(|node, now| node.peers(now))).await;
@@ -296,13 +323,18 @@ impl Network {
     pub fn explorer_link(&self, layout: &Layout) -> anyhow::Result<String> {
         let cookie = layout.node(1).join(COOKIE_FILE);
         let key = std::fs::read_to_string(&cookie).with_context(|| format!("cannot read {}", cookie.display()))?;
-        let url = self.servers.first().map(RpcServer::url).unwrap_or_default();
+        let url = self.url().unwrap_or_default();
         Ok(format!("{url}/#key={}", key.trim()))
+    }
+
+    /// The URL of node 1's server.
+    fn url(&self) -> Option<String> {
+        self.nodes.first()?.server.as_ref().map(RpcServer::url)
     }
 
     /// The URL of node 1's light client page, if this program has one.
     pub fn light_link(&self) -> Option<String> {
-        cfg!(feature = "webrtc").then(|| self.servers.first().map(|server| format!("{}/light", server.url())))?
+        cfg!(feature = "webrtc").then(|| self.url().map(|url| format!("{url}/light")))?
     }
 
     /// Completes with the name of the first node that stops by itself, or is asked to over RPC.
@@ -320,8 +352,9 @@ impl Network {
     ///
     /// # Errors
     /// The first failure that a node had.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        let closing: Vec<_> = self.servers.into_iter().map(|server| tokio::spawn(server.stop())).collect();
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        let servers = self.nodes.iter_mut().filter_map(|node| node.server.take());
+        let closing: Vec<_> = servers.map(|server| tokio::spawn(server.stop())).collect();
         for server in closing {
             server.await.context("a server was not stopped")?;
         }
@@ -335,7 +368,7 @@ impl Network {
 }
 
 impl Member {
-    async fn row(&self, rpc: String) -> anyhow::Result<Row> {
+    async fn row(&self) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();
         let counts = handle.read(|node, now| (node.peers(now).len(), node.mempool().len()));
@@ -347,13 +380,37 @@ impl Member {
             tip: tip.hash,
             counts,
             hash_rate: (status.threads > 0).then_some(status.hash_rate),
-            rpc,
+            rpc: self.server.as_ref().map(RpcServer::url).unwrap_or_default(),
         })
     }
 
     async fn stop(self) -> anyhow::Result<()> {
         self.running.stop().await.context(self.name)
     }
+}
+
+/// What a caller is told.
+fn told(done: anyhow::Result<Value>) -> Result<Value, String> {
+    done.map_err(|error| format!("{error:#}"))
+}
+
+/// Causes a reorganisation. If the caller goes, the network is healed at once.
+async fn serve_fork(layout: Layout, depth: u32, mut answer: Answer) {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let given_up = interrupted.clone();
+    let mut work = tokio::task::spawn_blocking(move || {
+        let control = Control::find(&layout)?.interrupted_by(given_up);
+        Ok(json!(fork::work(&control, &layout, depth)?))
+    });
+    let done = tokio::select! {
+        done = &mut work => done,
+        () = answer.closed() => {
+            interrupted.store(true, Ordering::SeqCst);
+            work.await
+        }
+    };
+    // A caller that has left learns nothing.
+    let _ = answer.send(told(done.context("the fork failed").flatten()));
 }
 
 /// The network's parameters, created if missing.

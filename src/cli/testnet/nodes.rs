@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::control::Control;
+use super::control::{Control, name_of};
 use super::link;
 use super::setup::Layout;
 use crate::cli::Common;
@@ -19,7 +19,7 @@ pub struct NodeArgs {
 impl NodeArgs {
     /// Its name, as the network calls it.
     fn name(&self, control: &Control) -> anyhow::Result<String> {
-        Ok(format!("node-{}", link::number(&self.node, control)?))
+        Ok(name_of(link::number(&self.node, control)?))
     }
 }
 
@@ -76,7 +76,7 @@ pub fn add(common: &Common, layout: &Layout) -> anyhow::Result<()> {
 /// Runs `cairn testnet remove`.
 ///
 /// # Errors
-/// If no network runs in the directory, a node is paused, or this is not the last one.
+/// If no network runs in the directory, a node is paused, or this is the first one.
 pub fn remove(args: &NodeArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
     let name = args.name(&control)?;

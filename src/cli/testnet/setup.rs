@@ -83,9 +83,9 @@ impl Layout {
         self.dir.join(format!("node-{number}"))
     }
 
-    /// How many of the nodes have a store.
-    pub fn stores(&self) -> usize {
-        (1..=usize::from(MAX_NODES)).take_while(|number| self.node(*number).join(STORE_DIR).is_dir()).count()
+    /// The numbers of the nodes that have a store, lowest first.
+    pub fn stores(&self) -> Vec<usize> {
+        (1..=usize::from(MAX_NODES)).filter(|number| self.node(*number).join(STORE_DIR).is_dir()).collect()
     }
 
     /// The wallet that node `number` mines to.
@@ -140,6 +140,9 @@ pub struct Settings {
     /// The first port, if one was chosen; without, the usual ones or free ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_port: Option<u16>,
+    /// Numbers of nodes that were removed, between those of others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<u16>,
 }
 
 impl Settings {
@@ -154,6 +157,20 @@ impl Settings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }
+    }
+
+    /// The numbers of the nodes, lowest first.
+    pub fn numbers(&self) -> Vec<usize> {
+        let left = (1..=MAX_NODES).filter(|number| !self.removed.contains(number));
+        left.take(usize::from(self.nodes)).map(usize::from).collect()
+    }
+
+    /// Has these nodes from now on.
+    pub fn set_numbers(&mut self, numbers: &[usize]) {
+        let last = numbers.iter().copied().max().unwrap_or_default();
+        self.nodes = numbers.len() as u16;
+        self.miners = self.miners.min(self.nodes);
+        self.removed = (1..last).filter(|number| !numbers.contains(number)).map(|number| number as u16).collect();
     }
 
     /// Reads the file's text.

@@ -1,6 +1,6 @@
 //! `cairn testnet snapshot`, `revert` and `list`: the whole network as it was, for isolation between tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -50,13 +50,6 @@ pub fn snapshot(args: &SnapshotArgs, common: &Common, layout: &Layout) -> anyhow
     let control = Control::find(layout)?;
     let name = &args.name;
     call::<Value>(control.node(0), "takesnapshot", &[json!(name)])?;
-    // The node has taken the name for a good one, so it is no path.
-    let copies = copies(layout, name);
-    private_file::create_dir(&copies).with_context(|| format!("cannot make {}", copies.display()))?;
-    for (wallet, copy) in wallets(layout, control.len(), name) {
-        let text = std::fs::read(&wallet).with_context(|| format!("cannot read {}", wallet.display()))?;
-        private_file::replace(&copy, &text).with_context(|| format!("cannot write {}", copy.display()))?;
-    }
     let text = format!("{name}: {}", counted(control.len(), "node"));
     common.print_done(&text, || text.clone(), || json!({ "name": name, "nodes": control.len() }))
 }
@@ -75,10 +68,6 @@ pub fn revert(args: &RevertArgs, common: &Common, layout: &Layout) -> anyhow::Re
     let control = Control::find(layout)?;
     let name = &args.name;
     let answer: Answer = call(control.node(0), "revertsnapshot", &[json!(name)])?;
-    for (wallet, copy) in wallets(layout, control.len(), name) {
-        let text = std::fs::read(&copy).with_context(|| format!("cannot read {}", copy.display()))?;
-        private_file::replace(&wallet, &text).with_context(|| format!("cannot write {}", wallet.display()))?;
-    }
     let Answer { link_ends, missing, milliseconds } = answer;
     ensure!(missing == 0, "{name}: {} of links did not come back", counted(missing, "end"));
     let text = format!(
@@ -109,6 +98,29 @@ pub fn list(common: &Common, layout: &Layout) -> anyhow::Result<()> {
     common.print(|| lines.join("\n"), || json!(all))
 }
 
+/// Keeps copies of the wallets of nodes with these numbers with a snapshot, whose name is no path.
+///
+/// # Errors
+/// If a wallet cannot be copied.
+pub fn keep_wallets(layout: &Layout, numbers: &[usize], name: &str) -> anyhow::Result<()> {
+    let copies = copies(layout, name);
+    private_file::create_dir(&copies).with_context(|| format!("cannot make {}", copies.display()))?;
+    wallets(layout, numbers, name).into_iter().try_for_each(|(wallet, copy)| copy_file(&wallet, &copy))
+}
+
+/// Makes the wallets what they were at a snapshot.
+///
+/// # Errors
+/// If a copy cannot be read, or a wallet cannot be written.
+pub fn restore_wallets(layout: &Layout, numbers: &[usize], name: &str) -> anyhow::Result<()> {
+    wallets(layout, numbers, name).into_iter().try_for_each(|(wallet, copy)| copy_file(&copy, &wallet))
+}
+
+fn copy_file(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    private_file::replace(to, &text).with_context(|| format!("cannot write {}", to.display()))
+}
+
 /// Removes the copies of an earlier run's snapshots, which ended with it.
 ///
 /// # Errors
@@ -129,8 +141,8 @@ fn copies(layout: &Layout, name: &str) -> PathBuf {
 }
 
 /// Each wallet of the network, and its copy in a snapshot.
-fn wallets(layout: &Layout, nodes: usize, name: &str) -> Vec<(PathBuf, PathBuf)> {
+fn wallets(layout: &Layout, numbers: &[usize], name: &str) -> Vec<(PathBuf, PathBuf)> {
     let dir = copies(layout, name);
-    let miners = (1..=nodes).map(|number| (layout.miner_wallet(number), dir.join(format!("node-{number}.json"))));
+    let miners = numbers.iter().map(|number| (layout.miner_wallet(*number), dir.join(format!("node-{number}.json"))));
     [(layout.wallet(), dir.join("wallet.json"))].into_iter().chain(miners).collect()
 }

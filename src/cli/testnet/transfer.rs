@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::control::Control;
+use super::control::{Control, name_of};
 use super::saved::{self, Manifest, Saved, SavedNode};
 use super::setup::{self, Layout, Settings};
 use crate::chain::Chain;
@@ -121,16 +121,16 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
     let manifest = match Control::find(layout) {
         Ok(control) => {
             control.catch_interrupts()?;
-            let source = |index: usize| Ok(Source::Running(control.node(index).clone()));
-            control.while_quiet(|| write(&args.file, layout, control.len(), source))
+            let source = |index: usize, _| Ok(Source::Running(control.node(index).clone()));
+            control.while_quiet(|| write(&args.file, layout, control.numbers(), source))
         }
         Err(error) => match error.downcast_ref::<ClientError>() {
             Some(ClientError::NoNode { .. } | ClientError::Unreachable { .. }) => {
-                let source = |index: usize| -> anyhow::Result<Source> {
-                    let store = SledStore::open(&layout.node(index + 1).join(STORE_DIR))?;
+                let source = |_, number: usize| -> anyhow::Result<Source> {
+                    let store = SledStore::open(&layout.node(number).join(STORE_DIR))?;
                     Ok(Source::Stopped(Database::new(Arc::new(store))))
                 };
-                write(&args.file, layout, layout.stores(), source)
+                write(&args.file, layout, &layout.stores(), source)
             }
             _ => return Err(error),
         },
@@ -159,16 +159,16 @@ struct Branch {
 fn write(
     path: &Path,
     layout: &Layout,
-    count: usize,
-    source: impl Fn(usize) -> anyhow::Result<Source>,
+    numbers: &[usize],
+    source: impl Fn(usize, usize) -> anyhow::Result<Source>,
 ) -> anyhow::Result<Manifest> {
-    ensure!(count > 0, "the network in {} was never started", layout.dir.display());
+    ensure!(!numbers.is_empty(), "the network in {} was never started", layout.dir.display());
     let genesis = read(&layout.genesis())?;
     let params = Params::from_json(&genesis).with_context(|| layout.genesis().display().to_string())?;
     let (mut sources, mut branches, mut nodes) = (Vec::new(), Vec::<Branch>::new(), Vec::new());
-    for index in 0..count {
-        let named = || format!("node-{}", index + 1);
-        let source = source(index).with_context(named)?;
+    for (index, number) in numbers.iter().copied().enumerate() {
+        let named = || name_of(number);
+        let source = source(index, number).with_context(named)?;
         let hashes = source.hashes().with_context(named)?;
         let tip = hashes.last().copied().unwrap_or(params.genesis_hash);
         // Nodes that agree share a chain.
@@ -176,12 +176,14 @@ fn write(
             branches.push(Branch { source: index, hashes });
             branches.len() - 1
         });
-        nodes.push(SavedNode { wallet: raw(&layout.miner_wallet(index + 1))?, chain, tip });
+        nodes.push(SavedNode { wallet: raw(&layout.miner_wallet(number))?, chain, tip });
         sources.push(source);
     }
-    let kept =
-        Settings::read(layout)?.unwrap_or(Settings { nodes: 1, miners: 2, threads: 1, seed: None, base_port: None });
-    let settings = Settings { nodes: count as u16, miners: kept.miners.min(count as u16), base_port: None, ..kept };
+    let (nodes_of, removed) = (numbers.len() as u16, Vec::new());
+    let unknown = Settings { nodes: 1, miners: 2, threads: 1, seed: None, base_port: None, removed: Vec::new() };
+    let kept = Settings::read(layout)?.unwrap_or(unknown);
+    // The copy's nodes are numbered anew.
+    let settings = Settings { nodes: nodes_of, miners: kept.miners.min(nodes_of), base_port: None, removed, ..kept };
     let chains = branches.iter().map(|branch| branch.hashes.len() as u32).collect();
     let manifest = Manifest { genesis: params.spec.clone(), settings, wallet: raw(&layout.wallet())?, nodes, chains };
     saved::write(path, &manifest, |mut out| {
@@ -191,7 +193,7 @@ fn write(
                 let block = sources[branch.source].block(&BlockKey { height, hash: *hash })?;
                 // The file's checksums must not cover damaged bytes, so the header's hash is compared.
                 let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);
-                ensure!(is_whole, "block {hash} of node-{} is damaged", branch.source + 1);
+                ensure!(is_whole, "block {hash} of node-{} is damaged", numbers[branch.source]);
                 writer.append(&block)?;
             }
             writer.finish()?;

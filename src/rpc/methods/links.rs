@@ -115,6 +115,7 @@ async fn get_links(api: Api) -> Outcome {
     #[derive(Serialize)]
     struct Answer {
         chaos: bool,
+        managed: bool,
         nodes: Vec<NodeView>,
     }
     #[derive(Serialize)]
@@ -138,7 +139,7 @@ async fn get_links(api: Api) -> Outcome {
             links: links_of(&api, &node).await?,
         });
     }
-    api.reply(&Answer { chaos: api.handle.chaos().is_some(), nodes })
+    api.reply(&Answer { chaos: api.handle.chaos().is_some(), managed: api.operator.is_some(), nodes })
 }
 
 /// Connected links first, then links with faults but without a connection.

@@ -1,5 +1,7 @@
 //! Mining.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Access, Method, Outcome};
@@ -21,6 +23,8 @@ use crate::runtime::mining::{GenerateError, generate};
 pub(in crate::rpc) const RATE_SPAN: u32 = 120;
 /// Blocks that one call may make.
 const MAX_GENERATED: u32 = 100_000;
+/// Longest rest of a miner.
+const MAX_REST: Duration = Duration::from_secs(60);
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -54,6 +58,15 @@ pub const METHODS: &[Method] = &[
         result: Shape::Null,
         about: "Starts or stops mining.",
         run: |api, args| Box::pin(set_generate(api, args)),
+    },
+    Method {
+        name: "restminer",
+        access: Access::Owner,
+        params: &[required("milliseconds", Kind::Integer, "For how long, up to 60000; 0 ends a rest.")],
+        result: Shape::Null,
+        about: "Has the node's miner rest. It goes on by itself, so that no miner stays off when the caller is killed; a caller \
+                that needs longer calls again in time. generatetoaddress works meanwhile.",
+        run: |api, args| Box::pin(rest_miner(api, args)),
     },
     Method {
         name: "generatetoaddress",
@@ -190,6 +203,15 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
             .ok_or_else(|| RpcError::invalid("address: required, since no address has been paid yet"))?,
     };
     miner.set(Some(payee), threads);
+    Ok(Reply::null())
+}
+
+async fn rest_miner(api: Api, args: Args) -> Outcome {
+    let how_long = Duration::from_millis(args.get("milliseconds")?);
+    if how_long > MAX_REST {
+        return Err(RpcError::invalid(format!("milliseconds: at most {}", MAX_REST.as_millis())));
+    }
+    api.handle.miner().rest(how_long);
     Ok(Reply::null())
 }
 

@@ -1,19 +1,24 @@
-//! The nodes of this process: pause one and let it go on, add one and remove one.
+//! The nodes of this process: pause one and let it go on; and what the program that runs a network of them does: add one and
+//! remove one, cause a reorganisation, and pay from its wallet.
 
-use serde_json::json;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Access, Method, Outcome};
+use crate::primitives::amount::Amount;
 use crate::rpc::Api;
-use crate::rpc::args::{Args, Kind, Param, required};
+use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
-use crate::rpc::operator::NodeChange;
+use crate::rpc::operator::{Operator, Request};
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::Handle;
 
 const NODE: Param = required("node", Kind::Text, "The name of a node of this process.");
+
+/// Most blocks that a call for a reorganisation may ask for.
+const MAX_FORK: u32 = 10_000;
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -41,15 +46,36 @@ pub const METHODS: &[Method] = &[
         result: Shape::Object(&results::network::CHANGED_NODE),
         about: "Starts another node of this test network, connected to some of the others. Snapshots are forgotten: they do not \
                 have it.",
-        run: |api, _| Box::pin(change(api, NodeChange::Add)),
+        run: |api, _| Box::pin(request(api, Request::Add)),
     },
     Method {
         name: "removetestnode",
         access: Access::Owner,
         params: &[NODE],
         result: Shape::Object(&results::network::CHANGED_NODE),
-        about: "Stops the last node of this test network and removes its files, its wallet too. Snapshots are forgotten.",
+        about: "Stops a node of this test network, other than the first, and removes its files, its wallet too. Snapshots are \
+                forgotten.",
         run: |api, args| Box::pin(remove(api, args)),
+    },
+    Method {
+        name: "forktestnet",
+        access: Access::Owner,
+        params: &[optional("depth", Kind::Integer, "1", "Blocks that the first node gives up, 1 to 10000.")],
+        result: Shape::Object(&results::network::NETWORK_FORK),
+        about: "Causes a reorganisation of this test network: cuts it in two, mines in both halves, heals it, and waits until all \
+                nodes agree. Miners rest meanwhile. If the caller goes, the network is healed at once.",
+        run: |api, args| Box::pin(fork(api, args)),
+    },
+    Method {
+        name: "sendtestcoins",
+        access: Access::Owner,
+        params: &[
+            required("address", Kind::Address, "The address to pay."),
+            required("amount", Kind::Integer, "In grains."),
+        ],
+        result: Shape::Hash,
+        about: "Pays from the wallet of this test network, and returns the transaction's id.",
+        run: |api, args| Box::pin(send_coins(api, args)),
     },
 ];
 
@@ -73,16 +99,35 @@ async fn resume(api: Api, args: Args) -> Outcome {
 
 async fn remove(api: Api, args: Args) -> Outcome {
     let name: &str = args.get("node")?;
-    let change_it = NodeChange::Remove(name.to_owned());
-    change(api, change_it).await
+    let remove = Request::Remove(name.to_owned());
+    request(api, remove).await
 }
 
-async fn change(api: Api, what: NodeChange) -> Outcome {
-    let alone =
-        || RpcError::new(Code::Misc, "nodes can be added and removed only in a network that cairn testnet runs");
-    let operator = api.operator.clone().ok_or_else(alone)?;
-    let (reply, answer) = oneshot::channel();
-    operator.send((what, reply)).await.map_err(|_| alone())?;
-    let changed = answer.await.map_err(|_| alone())?.map_err(|reason| RpcError::new(Code::Misc, reason))?;
-    Ok(Reply::of(&json!({ "name": changed.name, "address": changed.address, "rpc": changed.rpc })))
+async fn fork(api: Api, args: Args) -> Outcome {
+    let depth: u32 = args.get("depth")?;
+    if !(1..=MAX_FORK).contains(&depth) {
+        return Err(RpcError::invalid(format!("depth: expected 1 to {MAX_FORK}")));
+    }
+    request(api, Request::Fork(depth)).await
+}
+
+async fn send_coins(api: Api, args: Args) -> Outcome {
+    let payee = api.key_of(args.get("address")?)?;
+    let amount = Amount::from_grains(args.get("amount")?);
+    request(api, Request::Pay(payee, amount)).await
+}
+
+/// Asks the program that runs this network.
+async fn request(api: Api, what: Request) -> Outcome {
+    let alone = || RpcError::new(Code::Misc, "this needs a network that cairn testnet runs");
+    let operator = api.operator.as_ref().ok_or_else(alone)?;
+    Ok(Reply::of(&ask(operator, what).await?))
+}
+
+/// Asks the program that runs the network behind `operator`.
+pub(super) async fn ask(operator: &Operator, what: Request) -> Result<Value, RpcError> {
+    let gone = || RpcError::new(Code::Misc, "the network is stopping");
+    let (answer, answered) = oneshot::channel();
+    operator.send((what, answer)).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?.map_err(|reason| RpcError::new(Code::Misc, reason))
 }

@@ -9,6 +9,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
+use crate::rpc::operator::Request;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Handle, NetworkSnapshotError, Reverted};
@@ -21,7 +22,7 @@ pub const METHODS: &[Method] = &[
         params: &[required("name", Kind::Text, "Up to 64 letters, digits, dots, dashes and underscores.")],
         result: Shape::Null,
         about: "Remembers chain, mempool, links and clock of every node of this process, in memory, on nodes started with \
-                --chaos. A snapshot of that name is replaced.",
+                --chaos. A snapshot of that name is replaced. In a network that cairn testnet runs, copies of the wallets are kept with it.",
         run: |api, args| Box::pin(take(api, args)),
     },
     Method {
@@ -88,6 +89,9 @@ fn refused(error: NetworkSnapshotError) -> RpcError {
 async fn take(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
     api.snapshots.take(&nodes(&api)?, name).await.map_err(refused)?;
+    if let Some(operator) = &api.operator {
+        super::nodes::ask(operator, Request::KeepWallets(name.to_owned())).await?;
+    }
     Ok(Reply::null())
 }
 
@@ -102,6 +106,9 @@ async fn revert(api: Api, args: Args) -> Outcome {
     }
     let name = name(&args)?;
     let Reverted { ends, missing, took } = api.snapshots.revert(&nodes(&api)?, name).await.map_err(refused)?;
+    if let Some(operator) = &api.operator {
+        super::nodes::ask(operator, Request::RestoreWallets(name.to_owned())).await?;
+    }
     Ok(Reply::of(&Answer { link_ends: ends, missing, milliseconds: took.as_secs_f64() * 1e3 }))
 }
 

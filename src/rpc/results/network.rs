@@ -207,6 +207,11 @@ pub const LINKS: Object = object(
     "Links",
     &[
         field("chaos", Shape::Boolean, "Whether links can be changed: the node was started with --chaos."),
+        field(
+            "managed",
+            Shape::Boolean,
+            "Whether cairn testnet runs it, which can add nodes, fork the network and pay.",
+        ),
         field("nodes", Shape::Array(&Shape::Object(&LINKED_NODE)), "The nodes of this process."),
     ],
 );
@@ -232,6 +237,21 @@ pub const CHANGED_NODE: Object = object(
         field("rpc", OPTIONAL_TEXT, "The URL of its JSON-RPC; null of a removed one."),
     ],
 );
+
+/// The answer of `forktestnet`.
+pub const NETWORK_FORK: Object = object(
+    "NetworkFork",
+    &[
+        field("depth", Shape::Integer, "Blocks that the first node gave up."),
+        field("fork", Shape::Object(&NETWORK_TIP), "The last block that both halves had."),
+        field("old", Shape::Object(&NETWORK_TIP), "The tip of the half that lost."),
+        field("new", Shape::Object(&NETWORK_TIP), "The tip of the half that won."),
+        field("nodes", Shape::Integer, "Nodes that agree on it."),
+    ],
+);
+
+const NETWORK_TIP: Object =
+    object("NetworkTip", &[field("height", Shape::Integer, ""), field("hash", Shape::Hash, "")]);
 
 /// One side of a link: the answer of `setlink`.
 pub const LINK: Object = object(

@@ -48,7 +48,7 @@ impl Scene {
     }
 
     /// The same with the owner's credentials, as `cairn testnet` prints it.
-    fn owners_url(&self) -> String {
+    pub(crate) fn owners_url(&self) -> String {
         let cookie = fs::read_to_string(self.place.path("a/.cookie")).unwrap();
         format!("{}#key={cookie}", self.node.url())
     }
@@ -484,7 +484,7 @@ fn a_node_that_comes_back_is_followed_again() {
 }
 
 /// Killed when dropped.
-struct Killed(Child);
+pub(crate) struct Killed(pub(crate) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {

@@ -5,6 +5,7 @@ mod explorer;
 mod history;
 #[cfg(feature = "webrtc")]
 mod light;
+mod owner;
 #[path = "../process/mod.rs"]
 mod process;
 mod site;

@@ -60,6 +60,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "live.js",
         "main.js",
         "mempool.js",
+        "owner.js",
         "peers.js",
         "plot.js",
         "proof.js",

@@ -3,6 +3,7 @@
 import { blockName, el, replace, svg } from "./dom.js";
 import { count, plural } from "./format.js";
 import { watch } from "./live.js";
+import { signIn } from "./owner.js";
 import { call, callAsOwner, ownerKey, setOwnerKey } from "./rpc.js";
 
 const SIZE = 400;
@@ -145,7 +146,7 @@ function board(drawn, chosen, act, draw) {
   const heading = [el("h2", null, link.key), el("p", { id: "link-state", "data-state": stateOf(link) }, describe(link)),
     el("ul", { class: "plain" }, tips.map((point) => el("li", null, `${point.name}: height ${count(point.height)}, `, blockName(point.tip, 6))))];
   if (!drawn.chaos) return heading;
-  if (ownerKey() === null) return [...heading, signIn(draw, said), said];
+  if (ownerKey() === null) return [...heading, signIn("Changing links is the owner's.", draw, said), said];
   const button = (id, label, settings, pressed) => el("button", {
     type: "button", id, "data-key": id, "aria-pressed": String(pressed),
     onclick: async (event) => {
@@ -164,25 +165,4 @@ function board(drawn, chosen, act, draw) {
     button("slow", `Slow: ${SLOW.delay_ms} ms`, link.delay_ms > 0 ? { delay_ms: 0 } : SLOW, link.delay_ms > 0),
     button("lossy", `Lossy: ${100 * LOSSY.loss} %`, link.loss > 0 ? { loss: 0 } : LOSSY, link.loss > 0),
     button("heal", "Heal", HEALED, false)), said];
-}
-
-/** For those who did not come by the link with the credentials in it. */
-function signIn(done, said) {
-  const user = el("input", { id: "user", autocomplete: "username", value: "__cookie__" });
-  const password = el("input", { id: "password", type: "password", autocomplete: "current-password" });
-  const form = el("form", { class: "sign-in" },
-    el("p", { class: "fine" }, "Changing links is the owner's. User and password are in the file .cookie of the node's data directory."),
-    el("label", null, "User", user), el("label", null, "Password", password), el("button", null, "Sign in"));
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    setOwnerKey(`${user.value}:${password.value}`);
-    try {
-      await callAsOwner("uptime");
-      done();
-    } catch (error) {
-      setOwnerKey(null);
-      said.textContent = error.message;
-    }
-  });
-  return form;
 }

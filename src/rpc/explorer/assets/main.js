@@ -11,20 +11,22 @@ import * as links from "./links.js";
 import * as list from "./list.js";
 import * as live from "./live.js";
 import * as mempool from "./mempool.js";
+import * as owner from "./owner.js";
 import * as peers from "./peers.js";
-import { call, takeKeyFromAddress } from "./rpc.js";
+import { call, ownerKey, takeKeyFromAddress } from "./rpc.js";
 import * as search from "./search.js";
 import * as theme from "./theme.js";
 import * as transaction from "./transaction.js";
 import * as verify from "./verify.js";
 
-const VIEWS = { "": chain, block, blocks: list, tx: transaction, address, mempool, peers, links, charts, verify };
+const VIEWS = { "": chain, block, blocks: list, tx: transaction, address, mempool, peers, links, charts, verify, owner };
 
 let current = new AbortController();
 
 /** Shows the view that the address bar names. Each view gets its place, what follows its name, and a signal that ends it. */
 function route() {
   takeKeyFromAddress();
+  document.getElementById("owner").hidden = ownerKey() === null;
   if (!location.hash.startsWith("#/") && location.hash !== "") return; // A place on the page itself.
   const [name, ...rest] = location.hash.slice(2).split("/");
   current.abort();

@@ -12,14 +12,14 @@ class RpcError extends Error {
   }
 }
 
-async function post(path, body, headers) {
+async function post(path, body, headers, patience = PATIENCE) {
   const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
     // Otherwise the browser asks for a password by itself when one is refused.
     credentials: "omit",
-    signal: AbortSignal.timeout(PATIENCE),
+    signal: AbortSignal.timeout(patience),
   });
   if (response.status === 401) throw new RpcError(401, "the user or password is wrong, or of an earlier run");
   if (response.status === 503) throw new RpcError(503, "the node has too much to do; try again");
@@ -67,11 +67,14 @@ export async function ask(method, ...params) {
 }
 
 /** A call with the owner's credentials. */
-export async function callAsOwner(method, ...params) {
+export const callAsOwner = (method, ...params) => callAsOwnerWithin(PATIENCE, method, ...params);
+
+/** The same that may take so many milliseconds. */
+export async function callAsOwnerWithin(patience, method, ...params) {
   const key = ownerKey();
   if (key === null) throw new RpcError(401, "this needs the node's user and password");
   const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(key)));
-  const answer = await post("/", { jsonrpc: "2.0", id: 1, method, params }, { Authorization: `Basic ${encoded}` });
+  const answer = await post("/", { jsonrpc: "2.0", id: 1, method, params }, { Authorization: `Basic ${encoded}` }, patience);
   if (answer.error) throw new RpcError(answer.error.code, answer.error.message);
   return answer.result;
 }

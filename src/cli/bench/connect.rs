@@ -1,5 +1,6 @@
 //! `cairn bench connect`: blocks full of payments through the chain and onto the disk, and how both grow.
 
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,11 +8,14 @@ use std::time::{Duration, Instant};
 use super::fixture::{Fixture, Scratch};
 use super::{Busy, Figure, shortest};
 use crate::chain::Chain;
+use crate::consensus::coins::Coin;
+use crate::consensus::filter::block_filter;
 use crate::consensus::params::Params;
 use crate::primitives::block::Block;
 use crate::primitives::height::Height;
 use crate::primitives::keys::SignatureCheck;
 use crate::primitives::time::UnixTime;
+use crate::primitives::tx::Output;
 use crate::runtime::process;
 use crate::storage::SledStore;
 
@@ -73,22 +77,35 @@ fn one_signature() -> f64 {
     times[0].as_secs_f64() / f64::from(TIMES)
 }
 
-/// One block on coins that are on the disk.
+/// One block on coins that are on the disk, and what it commits to besides headers: its filter, and a hash. The state is moved
+/// by another thread.
 fn one_block(payments: usize) -> anyhow::Result<Vec<Figure>> {
     let mut fixture = Fixture::new(payments);
+    let committed = fixture.committed();
     let block = fixture.pay(payments);
-    let mut shortest = [Duration::MAX; 2];
+    let mut best = [Duration::MAX; 2];
     for _ in 0..ROUNDS {
-        for (known, shortest) in [false, true].into_iter().zip(&mut shortest) {
+        for (known, best) in [false, true].into_iter().zip(&mut best) {
             let dir = Scratch::new()?;
             let mut chain = open(&fixture.params, dir.path())?;
             chain.db().store().flush()?;
-            *shortest = accept(&mut chain, block.clone(), known)?.min(*shortest);
+            *best = accept(&mut chain, block.clone(), known)?.min(*best);
         }
     }
+    let outputs = fixture.params.genesis.transactions[0].outputs.iter().filter(|output| output.key().is_some());
+    let coin = |output: &Output| Coin { output: output.clone(), height: Height::GENESIS, coinbase: false };
+    let spent: Vec<Coin> = outputs.map(coin).collect();
+    let commit = || _ = black_box((block_filter(&block, &spent).header(&committed.filters), committed.commitment()));
+    let commitment = shortest(ROUNDS, &mut [Box::new(commit)])[0];
     let reference = one_signature() * payments as f64 * 1e3;
-    let figure = |what, time| Figure::cost(format!("a block of {payments}, {what}"), millis(time), "ms", reference);
-    Ok(vec![figure("unknown", shortest[0]), figure("known", shortest[1])])
+    let figure =
+        |what, time, reference| Figure::cost(format!("a block of {payments}, {what}"), millis(time), "ms", reference);
+    Ok(vec![
+        figure("unknown", best[0], reference),
+        figure("known", best[1], reference),
+        figure("its commitment; unknown", commitment, millis(best[0])),
+        figure("its commitment; known", commitment, millis(best[1])),
+    ])
 }
 
 /// Many full blocks, until all is on the disk.

@@ -35,6 +35,7 @@ use self::holdings::Holdings;
 use self::protocols::Protocols;
 use self::watch::Watch;
 use crate::consensus::coins::Coin;
+use crate::mempool::Ahead;
 use crate::p2p::addrbook::{AddrBook, PeerAddress};
 use crate::p2p::bans::Bans;
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
@@ -51,7 +52,7 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
-use crate::primitives::tx::{OutPoint, Transaction};
+use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 
 /// Notices kept for the owner; the oldest go first.
 const MAX_NOTICES: usize = 10_000;
@@ -649,9 +650,9 @@ impl Protocol for Light {
                 self.remember(address, None, PeerStatus::Unreachable);
             }
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
-            Input::Transactions { peer, transactions } => {
+            Input::Transactions { peer, transactions, .. } => {
                 for tx in transactions {
-                    self.received(now, peer, Message::Transaction(tx), now.mono);
+                    self.received(now, peer, Message::Transaction(tx.into_shared()), now.mono);
                 }
             }
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
@@ -699,6 +700,11 @@ impl Protocol for Light {
     /// A light client serves no peers, so it keeps no budgets.
     fn budget_left(&self, _: Now, _: PeerId) -> i64 {
         0
+    }
+
+    fn signatures_of(&self, _: &[&HashedTransaction], _: &[HashedTransaction]) -> Ahead {
+        // It has no coins to check them against.
+        Ahead::default()
     }
 
     fn tip(&self) -> (Height, BlockHash) {

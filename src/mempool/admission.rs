@@ -8,18 +8,14 @@ use super::{Accepted, Mempool, MempoolError, Progress};
 use crate::chain::Chain;
 use crate::consensus::check;
 use crate::consensus::coins::{Coin, CoinView};
-use crate::consensus::connect::{self, Signatures};
+use crate::consensus::connect;
 use crate::consensus::error::RuleError;
 use crate::primitives::amount::{Amount, FeeRate};
 use crate::primitives::hash::Txid;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::UnixTime;
-use crate::primitives::tx::{HashedTransaction, Transaction};
-
-/// Signatures checked ahead after which no more are added: some ten milliseconds. The transaction that reaches it is
-/// checked whole.
-const MAX_SIGNATURES_AHEAD: usize = 1_024;
+use crate::primitives::tx::HashedTransaction;
 
 /// A transaction that passed the checks.
 pub(super) struct Candidate {
@@ -69,32 +65,6 @@ impl Mempool {
         Ok(candidate)
     }
 
-    /// Checks the signatures of transactions that are about to be admitted one after the other, all at once, since that
-    /// takes a fraction of the time. It decides nothing: what is not known to be valid afterwards is checked again by
-    /// itself. That is a transaction whose coins are not there yet, and all from the first with an invalid signature on.
-    pub fn verify_ahead(&mut self, transactions: &[HashedTransaction], chain: &Chain) {
-        self.verified_ahead.clear();
-        let (mut signatures, mut added) = (Signatures::default(), Vec::new());
-        for tx in transactions {
-            let txid = tx.txid();
-            if self.verified.contains(&txid) {
-                continue;
-            }
-            let Ok((candidate, coins)) = self.check_but_policy_and_signatures(tx.clone(), chain) else { continue };
-            signatures.add(&candidate.tx, &txid, &coins, &self.params);
-            added.push(txid);
-            if signatures.len() >= MAX_SIGNATURES_AHEAD {
-                break;
-            }
-        }
-        let valid = match signatures.verify() {
-            Ok(()) => added.len(),
-            Err(RuleError::BadSignature { txid, .. }) => added.iter().position(|other| *other == txid).unwrap_or(0),
-            Err(_) => 0,
-        };
-        self.verified_ahead.extend(&added[..valid]);
-    }
-
     /// Checks a transaction that was in a block or in this pool before: it need not pay the present minimum, may have a
     /// longer chain of ancestors, and replaces nothing.
     ///
@@ -119,21 +89,8 @@ impl Mempool {
         tx: HashedTransaction,
         chain: &Chain,
     ) -> Result<(Candidate, Vec<Coin>), MempoolError> {
-        let txid = tx.txid();
-        if self.contains(&txid) {
-            return Err(MempoolError::AlreadyKnown { txid });
-        }
-        if tx.version != TX_VERSION {
-            return Err(MempoolError::Version { got: tx.version, expected: TX_VERSION });
-        }
+        let (fee, coins) = self.check_alone(&tx, chain, &|_| None)?;
         let size = tx.size();
-        if size > MAX_TX_SIZE {
-            return Err(MempoolError::TooLarge { got: size, max: MAX_TX_SIZE });
-        }
-        check::check_transaction(&tx, &txid)?;
-        let height = chain.tip().height.next();
-        let coins = self.coins_of(&tx, txid, chain, height)?;
-        let fee = connect::check_spend(&tx, &txid, &coins, height, &self.params)?;
         let maturity = self.params.coinbase_maturity;
         let mature = coins.iter().filter(|coin| coin.coinbase).map(|coin| coin.height.saturating_add(maturity));
         let minable_from = mature.max().unwrap_or_default().max(tx.lock_height);
@@ -149,15 +106,49 @@ impl Mempool {
         Ok((candidate, coins))
     }
 
-    /// The coins that a transaction spends, from the pool or the chain, spent by another entry or not.
-    fn coins_of(&self, tx: &Transaction, txid: Txid, chain: &Chain, height: Height) -> Result<Vec<Coin>, MempoolError> {
+    /// Checks what does not depend on other entries that spend the same coins or are spent, signatures aside. `pending` has
+    /// further transactions whose outputs count as coins. The fee, and the coins spent in the order of the inputs.
+    pub(super) fn check_alone<'a>(
+        &self,
+        tx: &HashedTransaction,
+        chain: &Chain,
+        pending: &dyn Fn(&Txid) -> Option<&'a HashedTransaction>,
+    ) -> Result<(Amount, Vec<Coin>), MempoolError> {
+        let txid = tx.txid();
+        if self.contains(&txid) {
+            return Err(MempoolError::AlreadyKnown { txid });
+        }
+        if tx.version != TX_VERSION {
+            return Err(MempoolError::Version { got: tx.version, expected: TX_VERSION });
+        }
+        let size = tx.size();
+        if size > MAX_TX_SIZE {
+            return Err(MempoolError::TooLarge { got: size, max: MAX_TX_SIZE });
+        }
+        check::check_transaction(tx, &txid)?;
+        let height = chain.tip().height.next();
+        let coins = self.coins_of(tx, chain, height, pending)?;
+        let fee = connect::check_spend(tx, &txid, &coins, height, &self.params)?;
+        Ok((fee, coins))
+    }
+
+    /// The coins that a transaction spends, from the pool, the chain or `pending` transactions, spent by another or not.
+    fn coins_of<'a>(
+        &self,
+        tx: &HashedTransaction,
+        chain: &Chain,
+        height: Height,
+        pending: &dyn Fn(&Txid) -> Option<&'a HashedTransaction>,
+    ) -> Result<Vec<Coin>, MempoolError> {
+        let txid = tx.txid();
         let mut coins = Vec::with_capacity(tx.inputs.len());
         let mut missing = Vec::new();
         for input in &tx.inputs {
             let outpoint = input.outpoint;
-            let coin = match self.get(&outpoint.txid) {
+            let parent = self.get(&outpoint.txid).map(|entry| &entry.tx);
+            let coin = match parent.or_else(|| pending(&outpoint.txid)) {
                 Some(parent) => {
-                    let output = parent.tx.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
+                    let output = parent.outputs.get(outpoint.index as usize).filter(|output| output.key().is_some());
                     // The transaction is known but has no such output, so waiting cannot help.
                     let output = output.ok_or(RuleError::MissingCoin { txid, outpoint })?.clone();
                     Some(Coin { output, height, coinbase: false })

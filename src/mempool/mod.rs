@@ -1,14 +1,15 @@
 //! Transactions waiting for a block.
 //!
 //! The pool admits transactions that the next block could include, and follows the chain: all its transactions, in the
-//! order of [`Mempool::select`], are valid on the present tip. `admission.rs` decides, `graph.rs` holds the
-//! transactions with their links and sums, `by_key.rs` finds those of an address, `select.rs` picks for a block,
-//! `orphans.rs` waits for parents, `update.rs` follows the chain, `unfinished.rs` does a part of long work at each
-//! call, `saved.rs` carries the pool over a restart.
+//! order of [`Mempool::select`], are valid on the present tip. `admission.rs` decides, `ahead.rs` collects signatures to
+//! check many at once, `graph.rs` holds the transactions with their links and sums, `by_key.rs` finds those of an address,
+//! `select.rs` picks for a block, `orphans.rs` waits for parents, `update.rs` follows the chain, `unfinished.rs` does a
+//! part of long work at each call, `saved.rs` carries the pool over a restart.
 //!
 //! Nothing here reads a clock: the time comes in with each call.
 
 mod admission;
+mod ahead;
 mod by_key;
 mod entry;
 mod error;
@@ -39,6 +40,7 @@ pub(crate) use recent::Recent;
 use recent::Removed;
 use unfinished::PendingWork;
 
+pub use ahead::Ahead;
 pub use by_key::{KeyEntry, KeySums};
 pub use entry::{Entry, Package};
 pub use error::MempoolError;
@@ -77,7 +79,7 @@ pub struct Mempool {
     /// Links from returning transactions to their ancestors that this call has followed.
     links: usize,
     verified: Recent<Txid>,
-    /// Those of [`Mempool::verify_ahead`], until its next call.
+    /// Those of [`Mempool::set_verified_ahead`].
     verified_ahead: HashSet<Txid>,
     removed: Removed,
     floor: MinFeeRate,

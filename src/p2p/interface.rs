@@ -4,6 +4,7 @@ use std::collections::vec_deque::Drain;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::mempool::Ahead;
 use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::frame::{Frame, FrameError};
@@ -15,7 +16,7 @@ use crate::p2p::search::Found;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::time::{MonoTime, UnixTime};
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::HashedTransaction;
 
 /// One side of the peer-to-peer protocol: a full node, or a light client. The driver has the sockets and the clock.
 pub trait Protocol {
@@ -34,6 +35,10 @@ pub trait Protocol {
     /// A peer's remaining budget, in nanoseconds of this thread: of two waiting peers, the one with more left is served
     /// first. See [`budget`](crate::p2p::budget).
     fn budget_left(&self, now: Now, peer: PeerId) -> i64;
+
+    /// The signatures of transactions that a peer sent, for the driver to check on whatever thread before it hands these over
+    /// as [`Input::Transactions`]. `earlier` are those that wait for their hand-over before them.
+    fn signatures_of(&self, earlier: &[&HashedTransaction], transactions: &[HashedTransaction]) -> Ahead;
 
     /// The end of the best chain: its height and hash.
     fn tip(&self) -> (Height, BlockHash);
@@ -67,12 +72,15 @@ pub enum Input {
         /// When it was read from the socket, by [`Now::mono`]: it may have waited for this node's thread since.
         at: MonoTime,
     },
-    /// Messages that came one after the other, each with a transaction: checked together, handled one by one.
+    /// Messages that came one after the other, each with a transaction. They are handled one by one.
     Transactions {
         /// The sender.
         peer: PeerId,
         /// What they hold, in the order in which they came.
-        transactions: Vec<Arc<Transaction>>,
+        transactions: Vec<HashedTransaction>,
+        /// Those of them whose signatures the driver has found valid: see [`Protocol::signatures_of`]. The node checks those
+        /// of the others itself, so it never takes another's word for it that one is invalid.
+        verified: Vec<Txid>,
     },
     /// Received bytes are no message; the driver reads no more from this peer.
     Malformed {

@@ -24,10 +24,11 @@ use crate::primitives::hash::Txid;
 use crate::primitives::time::MonoTime;
 use crate::primitives::tx::HashedTransaction;
 
-/// Time from the first id that waits for a peer to the batch that tells of it, at random between these; a batch
-/// that takes up what did not fit into one follows it after the least of them.
+/// Time from the first id that waits for a peer to the batch that tells of it, at random between these.
 const MIN_TRICKLE: Duration = Duration::from_millis(50);
 const MAX_TRICKLE: Duration = Duration::from_millis(350);
+/// Time from a full batch to the next: a full batch hides enough.
+const BACKLOG_INTERVAL: Duration = Duration::from_millis(20);
 /// Most ids in a batch.
 pub const MAX_BATCH: usize = 2_000;
 /// Most ids waiting for a peer; beyond it the oldest are dropped, and other peers announce them.
@@ -133,8 +134,7 @@ impl Relay {
             if !batch.is_empty() {
                 out.send(*peer, Message::Inventory(batch));
             }
-            // Ids beyond a full batch wait only for the least delay: a full batch hides enough.
-            listener.next = (!listener.queue.is_empty()).then(|| now.mono + MIN_TRICKLE);
+            listener.next = (!listener.queue.is_empty()).then(|| now.mono + BACKLOG_INTERVAL);
             if listener.queue.is_empty() {
                 listener.queue = VecDeque::new(); // Gives its memory back.
             }

@@ -9,11 +9,11 @@ use crate::p2p::message::{Kind, Message};
 use crate::p2p::{Command, Direction, Input, PeerAddr, PeerId, Reply, Subnet};
 use crate::primitives::block::Block;
 use crate::primitives::codec::{self, CodecError, Encode};
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::time::{MonoTime, UnixTime};
-use crate::primitives::tx::Transaction;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 use crate::storage::BlockKey;
 
 fn tagged(tag: u8, value: &impl Encode) -> Vec<u8> {
@@ -37,7 +37,10 @@ pub fn encode_input(input: &Input) -> Vec<u8> {
             bytes.extend(message.encode());
             bytes
         }
-        Input::Transactions { peer, transactions } => tagged(9, &(peer.0, transactions)),
+        Input::Transactions { peer, transactions, verified } => {
+            let transactions: Vec<_> = transactions.iter().map(HashedTransaction::shared).collect();
+            tagged(9, &(peer.0, transactions, verified))
+        }
         Input::Malformed { peer, reason } => tagged(3, &(peer.0, reason)),
         Input::Flushed { peer } => tagged(4, &peer.0),
         Input::Disconnected { peer } => tagged(5, &peer.0),
@@ -76,8 +79,9 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
         7 => nothing(body, Input::Tick)?,
         8 => nothing(body, Input::Stop)?,
         9 => {
-            let (peer, transactions) = codec::decode(body)?;
-            Input::Transactions { peer: PeerId(peer), transactions }
+            let (peer, transactions, verified) = codec::decode::<(u64, Vec<Transaction>, Vec<Txid>)>(body)?;
+            let transactions = transactions.into_iter().map(HashedTransaction::new).collect();
+            Input::Transactions { peer: PeerId(peer), transactions, verified }
         }
         found => return Err(MalformedEntry::Kind { what: "input", found: *found }),
     })

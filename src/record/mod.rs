@@ -52,7 +52,7 @@ use crate::storage::StoreError;
 /// What a record starts with.
 pub const MAGIC: [u8; 8] = *b"CAIRNREC";
 /// The format described here.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Inputs and commands from one checkpoint to the next.
 pub const CHECKPOINT_INTERVAL: u64 = 1_000;
 

@@ -13,10 +13,12 @@ use tracing::{error, info};
 use super::entry::{self, CHECKPOINT, COMMAND, END, INPUT, Pair, START, STORED, Start};
 use super::state::{self, Digest, State};
 use super::{CHECKPOINT_INTERVAL, MAGIC, VERSION, input};
+use crate::mempool::Ahead;
 use crate::p2p::{Command, Input, Node, Now, Output, PeerId, Protocol};
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
+use crate::primitives::tx::HashedTransaction;
 use crate::storage::{Store, StoreError};
 
 /// Most bytes that wait for the disk. With more, the recording ends: the node must not wait for the record's disk.
@@ -233,6 +235,10 @@ impl Protocol for Recorded {
 
     fn budget_left(&self, now: Now, peer: PeerId) -> i64 {
         self.node.budget_left(now, peer)
+    }
+
+    fn signatures_of(&self, earlier: &[&HashedTransaction], transactions: &[HashedTransaction]) -> Ahead {
+        self.node.signatures_of(earlier, transactions)
     }
 
     fn tip(&self) -> (Height, BlockHash) {

@@ -24,6 +24,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::time::{MonoTime, UnixTime};
+use crate::primitives::tx::HashedTransaction;
 use crate::storage::{BlockKey, MemoryStore};
 
 fn params() -> Arc<Params> {
@@ -43,10 +44,11 @@ fn inputs() -> Vec<Input> {
         Input::ConnectFailed { address },
         Input::Malformed { peer, reason: FrameError::Empty },
         Input::Malformed { peer, reason: Message::decode(Kind::Ping, &[1]).unwrap_err().into() },
-        Input::Transactions { peer, transactions: Vec::new() },
+        Input::Transactions { peer, transactions: Vec::new(), verified: Vec::new() },
         Input::Transactions {
             peer,
-            transactions: [(); 2].map(|()| Arc::new(params().genesis.transactions[0].clone())).to_vec(),
+            transactions: vec![HashedTransaction::new(params().genesis.transactions[0].clone()); 2],
+            verified: vec![params().genesis.transactions[0].txid()],
         },
         Input::Flushed { peer },
         Input::Disconnected { peer },

@@ -100,8 +100,9 @@ impl Share {
 impl Inbox {
     /// Events that the node's thread has not looked at, of all peers.
     pub(super) const MAX_WAITING: usize = 512;
-    /// Messages decoded and waiting for the node, of one peer: as many transactions as are worth checking together.
-    pub(super) const MAX_MESSAGES_OF_PEER: usize = 256;
+    /// Messages decoded and waiting for the node, of one peer: as many transactions as are worth checking together, while as
+    /// many are being checked.
+    const MAX_MESSAGES_OF_PEER: usize = 512;
     /// Their bytes on the wire: a full `headers`, and some more.
     const MAX_BYTES_OF_PEER: usize = 192 << 10;
     /// Bytes of larger messages waiting for the node, of all peers.

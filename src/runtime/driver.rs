@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::checks::{self, Batch, Checks};
 use super::clock::Clock;
 use super::connection::{Opened, SocketEvent};
 use super::error::Failure;
@@ -19,7 +20,9 @@ use super::send_queue::{Parcel, SendQueue};
 use super::turns::Turns;
 use crate::p2p::message::Message;
 use crate::p2p::{Event, Input, Output, PeerId, Protocol};
+use crate::primitives::hash::Txid;
 use crate::primitives::time::MonoTime;
+use crate::primitives::tx::{HashedTransaction, Transaction};
 
 /// Duration of a single call from which on the deadlines of peers are extended: well below any time-out, and well above
 /// any work that is done in slices.
@@ -45,6 +48,8 @@ pub(super) struct Driver<P: Protocol> {
     peers: BTreeMap<PeerId, Peer>,
     /// Waiting events from peers.
     turns: Turns<SocketEvent>,
+    /// Transactions that wait for another thread to check their signatures.
+    checks: Checks,
     /// When the protocol is to be woken next.
     wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
@@ -77,6 +82,7 @@ impl<P: Protocol> Driver<P> {
             headers,
             peers: BTreeMap::new(),
             turns: Turns::new(),
+            checks: Checks::default(),
             wake: Some(MonoTime::START),
             events,
             due,
@@ -133,9 +139,16 @@ impl<P: Protocol> Driver<P> {
                 }
                 () = std::future::ready(()), if !self.turns.is_empty() => {
                     let (node, now, began) = (&self.node, self.clock.now(), self.clock.elapsed());
-                    if let Some(event) = self.turns.next(|peer| node.budget_left(now, peer)) {
-                        self.turn(event);
+                    if let Some(peer) = self.turns.next_peer(|peer| node.budget_left(now, peer)) {
+                        self.turn(peer);
                     }
+                    began
+                }
+                (batch, verified) = self.checks.next() => {
+                    let began = self.clock.elapsed();
+                    // The next batch is being checked already, and there is room for another.
+                    self.turns.release();
+                    self.checked(batch, verified);
                     began
                 }
                 () = alarm => {
@@ -194,24 +207,51 @@ impl<P: Protocol> Driver<P> {
         }
     }
 
-    /// Handles an event whose turn it is, and with a transaction those that wait behind it.
-    fn turn(&mut self, event: SocketEvent) {
-        let SocketEvent::Received { peer, message: Message::Transaction(first), .. } = &event else {
-            return self.socket(event);
-        };
-        let (peer, mut transactions) = (*peer, vec![first.clone()]);
-        let is_transaction =
-            |event: &SocketEvent| matches!(event, SocketEvent::Received { message: Message::Transaction(_), .. });
-        let more = self.turns.take_while(peer, is_transaction);
-        if more.is_empty() {
-            return self.socket(event);
+    /// Handles what waits first from a peer, unless that has to wait for signatures to be checked.
+    fn turn(&mut self, peer: PeerId) {
+        let is_after_others = self.checks.concern(peer);
+        let transactions = self.turns.waiting(peer).map_while(transaction).take(checks::WORTHWHILE).count();
+        match transactions {
+            0 | 1 if !is_after_others => {
+                if let Some(event) = self.turns.take(peer) {
+                    self.socket(event);
+                }
+            }
+            0 => self.turns.hold(peer),
+            checks::WORTHWHILE.. if self.checks.is_full() => self.turns.hold(peer),
+            _ if is_after_others && self.checks.is_full() => self.turns.hold(peer),
+            _ => self.transactions(peer),
         }
-        transactions.extend(more.iter().filter_map(|event| match event {
-            SocketEvent::Received { message: Message::Transaction(tx), .. } => Some(tx.clone()),
-            _ => None,
-        }));
-        // The events hold their space in the inbox until the node has handled them.
-        self.node.handle(self.clock.now(), Input::Transactions { peer, transactions });
+    }
+
+    /// Has the signatures of a peer's transactions checked together: if they are many, apart from this thread.
+    fn transactions(&mut self, peer: PeerId) {
+        let mut signatures = 0;
+        let fits = |event: &SocketEvent| {
+            let has_room = signatures < checks::MAX_SIGNATURES;
+            transaction(event).filter(|_| has_room).map(|tx| signatures += tx.inputs.len()).is_some()
+        };
+        let mut batch = Batch { peer, transactions: Vec::new(), spaces: Vec::new() };
+        for event in self.turns.take_while(peer, fits) {
+            if let SocketEvent::Received { message: Message::Transaction(tx), space, .. } = event {
+                batch.transactions.push(HashedTransaction::new(tx));
+                batch.spaces.push(space);
+            }
+        }
+        let ahead = self.node.signatures_of(&self.checks.transactions(), &batch.transactions);
+        if self.checks.concern(peer) || ahead.len() >= checks::WORTHWHILE {
+            self.checks.push(batch, ahead);
+        } else {
+            self.checked(batch, ahead.verify());
+        }
+    }
+
+    fn checked(&mut self, Batch { peer, transactions, spaces }: Batch, verified: Vec<Txid>) {
+        // Messages of a peer that was disconnected are dropped.
+        if self.peers.contains_key(&peer) {
+            self.node.handle(self.clock.now(), Input::Transactions { peer, transactions, verified });
+        }
+        drop(spaces);
     }
 
     fn socket(&mut self, event: SocketEvent) {
@@ -326,5 +366,13 @@ impl<P: Protocol> Driver<P> {
         if let Some(peer) = self.peers.remove(&peer) {
             peer.closing.cancel();
         }
+    }
+}
+
+/// The transaction that came, if it is one.
+fn transaction(event: &SocketEvent) -> Option<&Transaction> {
+    match event {
+        SocketEvent::Received { message: Message::Transaction(tx), .. } => Some(tx),
+        _ => None,
     }
 }

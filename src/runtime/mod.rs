@@ -7,6 +7,7 @@
 
 mod browsers;
 mod chaos;
+mod checks;
 mod clock;
 mod config;
 mod connection;

@@ -22,47 +22,59 @@ struct Queue<T> {
 pub(super) struct Turns<T> {
     /// A queue for each peer with something in it; none is empty.
     queues: BTreeMap<PeerId, Queue<T>>,
+    /// The same of peers that have no turn for now.
+    held: BTreeMap<PeerId, Queue<T>>,
     turn: u64,
 }
 
 impl<T> Turns<T> {
     pub(super) fn new() -> Self {
-        Self { queues: BTreeMap::new(), turn: 0 }
+        Self { queues: BTreeMap::new(), held: BTreeMap::new(), turn: 0 }
     }
 
-    /// Whether no peer has anything waiting.
+    /// Whether no peer has anything waiting, those that are held aside.
     pub(super) fn is_empty(&self) -> bool {
         self.queues.is_empty()
     }
 
     /// Something came from a peer.
     pub(super) fn push(&mut self, peer: PeerId, what: T) {
-        let queue = self.queues.entry(peer).or_insert_with(|| Queue { waiting: VecDeque::new(), last: self.turn });
+        let queue = match self.held.get_mut(&peer) {
+            Some(queue) => queue,
+            None => self.queues.entry(peer).or_insert_with(|| Queue { waiting: VecDeque::new(), last: self.turn }),
+        };
         queue.waiting.push_back(what);
     }
 
     /// A peer is gone: what it said is of no concern any more.
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.queues.remove(&peer);
+        self.held.remove(&peer);
     }
 
-    /// What is to be handled next; `left` says what each peer has left of its budget.
-    pub(super) fn next(&mut self, left: impl Fn(PeerId) -> i64) -> Option<T> {
+    /// Whose turn it is; `left` says what each peer has left of its budget.
+    pub(super) fn next_peer(&self, left: impl Fn(PeerId) -> i64) -> Option<PeerId> {
         let order = |(peer, queue): &(&PeerId, &Queue<T>)| (left(**peer), Reverse(queue.last));
-        let peer = *self.queues.iter().max_by_key(order)?.0;
-        self.turn += 1;
-        let queue = self.queues.get_mut(&peer)?;
-        queue.last = self.turn;
-        let what = queue.waiting.pop_front();
-        if queue.waiting.is_empty() {
-            self.queues.remove(&peer);
-        }
-        what
+        Some(*self.queues.iter().max_by_key(order)?.0)
     }
 
-    /// Takes what waits next from a peer, as long as it is of one kind.
-    pub(super) fn take_while(&mut self, peer: PeerId, is_alike: impl Fn(&T) -> bool) -> Vec<T> {
+    /// What waits from a peer that is not held.
+    pub(super) fn waiting(&self, peer: PeerId) -> impl Iterator<Item = &T> {
+        self.queues.get(&peer).into_iter().flat_map(|queue| &queue.waiting)
+    }
+
+    /// Gives a peer its turn: takes what waits first from it.
+    pub(super) fn take(&mut self, peer: PeerId) -> Option<T> {
+        let mut is_first = true;
+        self.take_while(peer, |_| std::mem::take(&mut is_first)).pop()
+    }
+
+    /// Gives a peer its turn: takes what waits first from it, as long as it is of one kind.
+    pub(super) fn take_while(&mut self, peer: PeerId, is_alike: impl FnMut(&T) -> bool) -> Vec<T> {
         let Some(queue) = self.queues.get_mut(&peer) else { return Vec::new() };
+        self.turn += 1;
+        queue.last = self.turn;
+        let mut is_alike = is_alike;
         let count = queue.waiting.iter().take_while(|what| is_alike(what)).count();
         let taken = queue.waiting.drain(..count).collect();
         if queue.waiting.is_empty() {
@@ -70,11 +82,27 @@ impl<T> Turns<T> {
         }
         taken
     }
+
+    /// Gives a peer no turn until [`Turns::release`].
+    pub(super) fn hold(&mut self, peer: PeerId) {
+        if let Some(queue) = self.queues.remove(&peer) {
+            self.held.insert(peer, queue);
+        }
+    }
+
+    /// Lets all peers have their turns again.
+    pub(super) fn release(&mut self) {
+        self.queues.append(&mut self.held);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn next<T>(turns: &mut Turns<T>, left: impl Fn(PeerId) -> i64) -> Option<T> {
+        turns.next_peer(left).and_then(|peer| turns.take(peer))
+    }
 
     #[test]
     fn the_cheapest_peer_comes_first_and_its_order_is_kept() {
@@ -87,7 +115,7 @@ mod tests {
         turns.push(PeerId(3), (3, 0));
         let mut left = BTreeMap::from([(PeerId(1), 0), (PeerId(2), 0), (PeerId(3), 0)]);
         let mut order = Vec::new();
-        while let Some((peer, number)) = turns.next(|peer| left[&peer]) {
+        while let Some((peer, number)) = next(&mut turns, |peer| left[&peer]) {
             order.push((peer, number));
             // What the first says costs three times as much.
             *left.get_mut(&PeerId(peer)).unwrap() -= if peer == 1 { 30 } else { 10 };
@@ -110,7 +138,7 @@ mod tests {
         let is_even = |number: &i32| number % 2 == 0;
         assert_eq!(turns.take_while(PeerId(1), is_even), [2, 4]);
         assert!(turns.take_while(PeerId(1), is_even).is_empty());
-        assert_eq!(turns.next(|_| 0), Some(5));
+        assert_eq!(next(&mut turns, |_| 0), Some(5));
         assert_eq!(turns.take_while(PeerId(1), is_even), [6]);
         assert!(turns.is_empty());
         assert!(turns.take_while(PeerId(1), is_even).is_empty());
@@ -122,13 +150,32 @@ mod tests {
         for number in 0..3 {
             (1..=3).for_each(|peer| turns.push(PeerId(peer), (peer, number)));
         }
-        let mut next = || turns.next(|_| 0).map(|(peer, _)| peer);
-        let mut first: Vec<u64> = (0..3).filter_map(|_| next()).collect();
-        let mut second: Vec<u64> = (0..3).filter_map(|_| next()).collect();
+        let mut next_peer = || next(&mut turns, |_| 0).map(|(peer, _)| peer);
+        let mut first: Vec<u64> = (0..3).filter_map(|_| next_peer()).collect();
+        let mut second: Vec<u64> = (0..3).filter_map(|_| next_peer()).collect();
         [&mut first, &mut second].into_iter().for_each(|round| round.sort_unstable());
         assert_eq!((first, second), (vec![1, 2, 3], vec![1, 2, 3]));
         turns.forget(PeerId(2));
-        let rest: Vec<u64> = std::iter::from_fn(|| turns.next(|_| 0)).map(|(peer, _)| peer).collect();
+        let rest: Vec<u64> = std::iter::from_fn(|| next(&mut turns, |_| 0)).map(|(peer, _)| peer).collect();
         assert_eq!((rest.len(), rest.contains(&2)), (2, false));
+    }
+
+    #[test]
+    fn a_held_peer_has_no_turn_and_loses_nothing() {
+        let mut turns = Turns::new();
+        [(1, 0), (2, 0), (1, 1)].into_iter().for_each(|(peer, number)| turns.push(PeerId(peer), (peer, number)));
+        turns.hold(PeerId(1));
+        turns.push(PeerId(1), (1, 2));
+        assert_eq!((next(&mut turns, |_| 0), turns.is_empty()), (Some((2, 0)), true));
+        assert_eq!((next(&mut turns, |_| 0), turns.waiting(PeerId(1)).count()), (None, 0));
+        turns.release();
+        assert_eq!(turns.waiting(PeerId(1)).count(), 3);
+        let rest: Vec<(u64, i32)> = std::iter::from_fn(|| next(&mut turns, |_| 0)).collect();
+        assert_eq!(rest, [(1, 0), (1, 1), (1, 2)]);
+        turns.push(PeerId(1), (1, 3));
+        turns.hold(PeerId(1));
+        turns.forget(PeerId(1));
+        turns.release();
+        assert!(turns.is_empty());
     }
 }

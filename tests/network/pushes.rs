@@ -8,11 +8,11 @@ use cairn::p2p::fanout::FANOUT;
 use cairn::p2p::message::{Hello, Item, Message};
 use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
 use cairn::p2p::pushes::{MAX_POINTS, ORPHAN, POINTS_A_SECOND, USELESS};
-use cairn::p2p::{Config, Direction, Input, Output, PeerId, Reason, Subnet};
+use cairn::p2p::{Config, Direction, Input, Output, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::Txid;
 use cairn::primitives::keys::Signature;
 use cairn::primitives::meter;
-use cairn::primitives::tx::{OutPoint, Transaction};
+use cairn::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 
 use crate::connections::{Bench, hello, reasons, sent_to};
 use crate::{params, payment, spend};
@@ -185,18 +185,49 @@ fn a_forged_one_among_others_harms_only_its_sender() {
 
     let (mut bench, peers) = bench(2);
     let mut give = |peer, transactions: &[Arc<Transaction>]| {
+        let transactions: Vec<_> = transactions.iter().cloned().map(HashedTransaction::new).collect();
+        let verified = bench.node.signatures_of(&[], &transactions).verify();
         let before = meter::effort();
-        let outputs = bench.give(Input::Transactions { peer, transactions: transactions.to_vec() });
+        let outputs = bench.give(Input::Transactions { peer, transactions, verified });
         let signatures = (meter::effort() - before).signatures;
         (reasons(&outputs), bench.node.mempool().txids(), signatures)
     };
     let ids = |transactions: &[Arc<Transaction>]| transactions.iter().map(|tx| tx.txid()).collect::<Vec<_>>();
-    // All once together, and the forged one by itself; its sender is gone before the rest.
+    // Those before the forged one together, and that by itself; its sender is gone before the rest.
     let banned = [Reason::Misbehaved(Offence::BadTransaction(rule))];
-    assert_eq!(give(peers[0], &forged), (banned.to_vec(), ids(&honest[..10]), 21));
+    assert_eq!(give(peers[0], &forged), (banned.to_vec(), ids(&honest[..10]), 11));
     // The other peer's are all valid, and ten are new.
     assert_eq!(give(peers[1], &honest), (vec![], ids(&honest), 10));
     assert_eq!(give(peers[1], &honest), (vec![], ids(&honest), 0));
     // The first peer is not there any more.
     assert_eq!(give(peers[0], &forged), (vec![], ids(&honest), 0));
+}
+
+/// Signatures are checked ahead whatever order the transactions wait in; those of what is refused anyway are not.
+#[test]
+fn signatures_checked_ahead_are_those_that_matter() {
+    let (mut bench, peers) = bench(1);
+    let hashed = |tx: &Transaction| HashedTransaction::new(tx.clone());
+    let child_of = |parent: &Transaction, from: u8, fee: u64| {
+        let outpoint = OutPoint { txid: parent.txid(), index: 0 };
+        hashed(&spend(&params(), outpoint, &parent.outputs[0], from, from, fee))
+    };
+    let first = hashed(&payment(&params(), 1, 1_000));
+    let second = child_of(&first, 101, 1_000);
+    let third = child_of(&second, 101, 1_000);
+    let free = hashed(&payment(&params(), 2, 0));
+    let orphan = child_of(&payment(&params(), 3, 1_000), 103, 1_000);
+    // The first waits already, with a batch of its own.
+    let waiting = [second.clone(), free, orphan, third.clone()];
+    let ahead = bench.node.signatures_of(&[&first], &waiting);
+    assert_eq!((ahead.len(), ahead.verify()), (2, vec![second.txid(), third.txid()]));
+    assert!(bench.node.signatures_of(&[], &waiting).is_empty(), "without their parents");
+    // Handed over in order, none of them is checked again; what is here already is left out.
+    let verified = bench.node.signatures_of(&[], std::slice::from_ref(&first)).verify();
+    bench.give(Input::Transactions { peer: peers[0], transactions: vec![first.clone()], verified });
+    let verified = vec![second.txid(), third.txid()];
+    let transactions = vec![second.clone(), third.clone()];
+    bench.give(Input::Transactions { peer: peers[0], transactions, verified });
+    assert_eq!(bench.node.mempool().txids(), [first.txid(), second.txid(), third.txid()]);
+    assert!(bench.node.signatures_of(&[], &[first, second, third]).is_empty());
 }

@@ -18,7 +18,8 @@ use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
-use crate::primitives::tx::{HashedTransaction, Transaction};
+use crate::primitives::meter;
+use crate::primitives::tx::HashedTransaction;
 
 /// Requested blocks from which on new tips are announced only at intervals: in the initial synchronisation peers need
 /// not hear of every block.
@@ -48,7 +49,7 @@ impl Node {
     }
 
     /// Whether a transaction need not be requested.
-    fn has_transaction(&self, txid: &Txid) -> bool {
+    pub(super) fn has_transaction(&self, txid: &Txid) -> bool {
         self.mempool.contains(txid) || self.mempool.is_orphan(txid) || self.refused.contains(txid)
     }
 
@@ -127,15 +128,23 @@ impl Node {
         self.on_chain_update(now, update);
     }
 
-    /// Transactions of one peer, whose signatures are checked at once. The first that is an offence may end the
-    /// connection, and then the rest is dropped, as when each comes alone.
-    pub(super) fn transactions(&mut self, now: Now, id: PeerId, transactions: Vec<Arc<Transaction>>) {
+    /// Transactions of one peer, some with signatures known to be valid. The first that is an offence may end the connection,
+    /// and then the rest is dropped, as when each comes alone.
+    pub(super) fn transactions(
+        &mut self,
+        now: Now,
+        id: PeerId,
+        transactions: Vec<HashedTransaction>,
+        verified: Vec<Txid>,
+    ) {
         if self.heard(now, id, Kind::Transaction).is_none() {
             return;
         }
-        let transactions: Vec<_> = transactions.into_iter().map(HashedTransaction::new).collect();
-        let unknown: Vec<_> = transactions.iter().filter(|tx| !self.has_transaction(&tx.txid())).cloned().collect();
-        self.mempool.verify_ahead(&unknown, &self.chain);
+        // Wherever they were checked, it was for this peer, which is charged for it.
+        let mut known = verified.iter().peekable();
+        let is_verified = |tx: &&HashedTransaction| known.next_if(|txid| **txid == tx.txid()).is_some();
+        meter::verified(transactions.iter().filter(is_verified).map(|tx| tx.inputs.len()).sum());
+        self.mempool.set_verified_ahead(verified);
         for tx in transactions {
             self.transaction(now, id, tx);
             if !self.out.is_settled() {

@@ -20,8 +20,7 @@ use rand_chacha::rand_core::SeedableRng;
 use self::protocols::{Context, Protocols};
 use self::snapshots::Snapshots;
 use crate::chain::Chain;
-use crate::mempool::Mempool;
-use crate::mempool::Recent;
+use crate::mempool::{Ahead, Mempool, Recent};
 use crate::p2p::anchors::Anchors;
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
@@ -95,7 +94,7 @@ impl Protocol for Node {
         let before = meter::effort();
         let payer = match &input {
             Input::Received { peer, message, .. } => Some((*peer, Cost::of_message(message))),
-            Input::Transactions { peer, transactions } => Some((*peer, Cost::of_messages(transactions.len()))),
+            Input::Transactions { peer, transactions, .. } => Some((*peer, Cost::of_messages(transactions.len()))),
             _ => None,
         };
         self.is_useful = false;
@@ -103,7 +102,9 @@ impl Protocol for Node {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => self.on_dial_failed(now, address),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
-            Input::Transactions { peer, transactions } => self.transactions(now, peer, transactions),
+            Input::Transactions { peer, transactions, verified } => {
+                self.transactions(now, peer, transactions, verified);
+            }
             Input::Malformed { peer, reason } => self.out.offence(peer, Offence::Malformed(reason)),
             Input::Flushed { peer } => self.protocols.server.flushed(peer),
             Input::Disconnected { peer } => self.out.close(peer, Reason::Closed),
@@ -130,6 +131,11 @@ impl Protocol for Node {
 
     fn budget_left(&self, now: Now, peer: PeerId) -> i64 {
         self.protocols.budgets.left(now, peer)
+    }
+
+    fn signatures_of(&self, earlier: &[&HashedTransaction], transactions: &[HashedTransaction]) -> Ahead {
+        let unknown = transactions.iter().filter(|tx| !self.has_transaction(&tx.txid()));
+        self.mempool.ahead(earlier, unknown, &self.chain)
     }
 
     fn tip(&self) -> (Height, BlockHash) {

@@ -1,6 +1,6 @@
 //! The node's thread: gives the protocol one input at a time and carries out its outputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use crate::primitives::tx::{HashedTransaction, Transaction};
 /// any work that is done in slices.
 const LONG_CALL: Duration = Duration::from_millis(500);
 
+/// How long a call has the thread before peers and other callers have their turn.
+const SLICE: Duration = Duration::from_millis(20);
+
 /// Work for others than the node's thread.
 #[derive(Debug, Default)]
 pub(super) struct Due {
@@ -50,6 +53,8 @@ pub(super) struct Driver<P: Protocol> {
     turns: Turns<SocketEvent>,
     /// Transactions that wait for another thread to check their signatures.
     checks: Checks,
+    /// Calls that have more to do.
+    begun: VecDeque<Call<P>>,
     /// When the protocol is to be woken next.
     wake: Option<MonoTime>,
     events: broadcast::Sender<Event>,
@@ -83,6 +88,7 @@ impl<P: Protocol> Driver<P> {
             peers: BTreeMap::new(),
             turns: Turns::new(),
             checks: Checks::default(),
+            begun: VecDeque::new(),
             wake: Some(MonoTime::START),
             events,
             due,
@@ -115,17 +121,16 @@ impl<P: Protocol> Driver<P> {
             };
             let began = tokio::select! {
                 () = stop.cancelled() => break,
-                Some(Call { mut next, published }) = calls.recv() => {
+                Some(call) = calls.recv() => {
                     let began = self.clock.elapsed();
-                    while let Some(command) = next(&self.node, self.clock.now()) {
-                        self.node.command(self.clock.now(), command);
-                        self.act();
-                        if self.store_failed.is_some() {
-                            break;
-                        }
+                    self.call(call);
+                    began
+                }
+                () = std::future::ready(()), if !self.begun.is_empty() => {
+                    let began = self.clock.elapsed();
+                    if let Some(call) = self.begun.pop_front() {
+                        self.call(call);
                     }
-                    // The caller may have stopped waiting.
-                    let _ = published.send(());
                     began
                 }
                 Some(event) = sockets.recv() => {
@@ -169,7 +174,7 @@ impl<P: Protocol> Driver<P> {
                 return Err(Failure::Store { message });
             }
             // The runtime on this thread polls timers and channels only when this yields.
-            if !self.turns.is_empty() {
+            if !self.turns.is_empty() || !self.begun.is_empty() {
                 tokio::task::yield_now().await;
             }
         }
@@ -179,6 +184,23 @@ impl<P: Protocol> Driver<P> {
             Some(message) => Err(Failure::Store { message }),
             None => Ok(self.node),
         }
+    }
+
+    /// Carries out a call, or a slice of it.
+    fn call(&mut self, mut call: Call<P>) {
+        let until = self.clock.elapsed() + SLICE;
+        // A caller that has stopped waiting wants no more than what was handed over at once.
+        while let Some(command) = (call.next)(&self.node, self.clock.now()) {
+            self.node.command(self.clock.now(), command);
+            self.act();
+            if self.store_failed.is_some() || call.published.is_closed() {
+                break;
+            }
+            if self.clock.elapsed() >= until {
+                return self.begun.push_back(call);
+            }
+        }
+        let _ = call.published.send(());
     }
 
     /// Connection events, and pongs of peers within their budgets, are handled at once; messages, and the end of a connection,

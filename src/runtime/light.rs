@@ -69,6 +69,7 @@ impl RunningLight {
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = Link {
             calls,
+            handed_over: Arc::default(),
             events: events.downgrade(),
             tip: tip_changes,
             stage: stage_changes,

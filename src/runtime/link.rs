@@ -1,5 +1,8 @@
 //! The channel to the node's thread: commands and reads go in through a bounded queue, events and the tip come out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +57,8 @@ pub type NodeLink = Link<Recorded>;
 /// Reaches the node's thread from any task. Clones are cheap and reach the same node.
 pub struct Link<P: Protocol> {
     pub(super) calls: mpsc::Sender<Call<P>>,
+    /// Calls handed over so far, by all clones.
+    pub(super) handed_over: Arc<AtomicU64>,
     pub(super) events: broadcast::WeakSender<Event>,
     pub(super) tip: watch::Receiver<Tip>,
     pub(super) stage: watch::Receiver<Stage>,
@@ -63,9 +68,10 @@ pub struct Link<P: Protocol> {
 // A derived impl would require `P: Clone`.
 impl<P: Protocol> Clone for Link<P> {
     fn clone(&self) -> Self {
-        let Self { calls, events, tip, stage, shutdown } = self;
+        let Self { calls, handed_over, events, tip, stage, shutdown } = self;
         Self {
             calls: calls.clone(),
+            handed_over: handed_over.clone(),
             events: events.clone(),
             tip: tip.clone(),
             stage: stage.clone(),
@@ -126,9 +132,9 @@ impl<P: Protocol> Link<P> {
         answered.await.map_err(|_| Stopped)
     }
 
-    /// Lets `next` look at the node and has the node carry out the command that it makes, again and again until it makes none,
-    /// without a hand-over in between. Nothing else happens on the node's thread meanwhile, so `next` should stop after a few
-    /// tens of milliseconds. Otherwise as [`Link::read`].
+    /// Lets `next` look at the node and has the node carry out the command that it makes, again and again until it makes none:
+    /// all with one hand-over. Peers and other calls have their turns in between. It ends with the command after which the
+    /// future was dropped. Otherwise as [`Link::read`].
     ///
     /// # Errors
     /// [`Stopped`] if the node stopped before it was done.
@@ -142,8 +148,14 @@ impl<P: Protocol> Link<P> {
     /// Not generic over the call, so that it is compiled once for all of them.
     async fn hand_over(&self, next: Next<P>) -> Result<(), Stopped> {
         let (published, is_published) = oneshot::channel();
+        self.handed_over.fetch_add(1, Ordering::Relaxed);
         self.calls.send(Call { next, published }).await.map_err(|_| Stopped)?;
         is_published.await.map_err(|_| Stopped)
+    }
+
+    /// Calls that were handed over to the node's thread so far: each may wake that thread, and its caller's again.
+    pub fn handed_over(&self) -> u64 {
+        self.handed_over.load(Ordering::Relaxed)
     }
 
     /// What happens from now on. Closed when the node stops; a receiver more than 1,024 events behind loses the oldest.

@@ -309,8 +309,6 @@ impl Work {
 
 /// Nonces tried on the node's thread: enough for instant blocks, and quickly done otherwise.
 const QUICK_TRIES: u32 = 1 << 12;
-/// How long blocks are made on the node's thread before peers and other callers have their turn.
-const SLICE: Duration = Duration::from_millis(20);
 /// Nonces tried elsewhere between two looks at the node.
 const TRIES_APART: u64 = 1 << 21;
 /// Nonces tried at a time there.
@@ -342,11 +340,10 @@ pub async fn generate(
     let run = Run { hashes: Vec::new(), tries: max_tries, extra_nonce: rand::random(), end: None };
     let shared = Arc::new(Mutex::new(run));
     loop {
-        let (on_thread, mut until) = (shared.clone(), None);
+        let on_thread = shared.clone();
         link.repeat(move |node, now| {
-            let until = *until.get_or_insert(now.mono + SLICE);
-            let is_due = now.mono < until && lock(&on_thread).wants(count);
-            if is_due { quick_block(node, now, payee, &on_thread) } else { None }
+            let is_wanted = lock(&on_thread).wants(count);
+            if is_wanted { quick_block(node, now, payee, &on_thread) } else { None }
         })
         .await?;
         let (end, budget) = {
@@ -360,7 +357,6 @@ pub async fn generate(
             }
             Some(End::Failed(error)) => return Err(error),
             Some(End::Hard(template)) => template,
-            None if lock(&shared).wants(count) => continue,
             None => return Ok(std::mem::take(&mut lock(&shared).hashes)),
         };
         let search = tokio::task::spawn_blocking(move || search(*template, budget));

@@ -1,5 +1,6 @@
 //! What this process takes of the machine, as Linux counts it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -51,6 +52,23 @@ pub fn usage() -> io::Result<ProcessUsage> {
     })
 }
 
+/// How often each thread of this process has waited since it began, by the threads' names: as often it was woken, which costs
+/// microseconds, and tens of them where the processor slept.
+///
+/// # Errors
+/// As [`usage`].
+pub fn waits() -> io::Result<BTreeMap<String, u64>> {
+    let mut waits = BTreeMap::new();
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        // A thread may end meanwhile.
+        let Ok(status) = std::fs::read_to_string(thread?.path().join("status")) else { continue };
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let name = field("Name:").unwrap_or_default().to_owned();
+        *waits.entry(name).or_default() += number_of(field("voluntary_ctxt_switches:"))?;
+    }
+    Ok(waits)
+}
+
 fn number_of(text: Option<&str>) -> io::Result<u64> {
     text.and_then(|text| text.parse().ok()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
 }
@@ -71,5 +89,21 @@ mod tests {
         assert!(after.descriptors >= 4 && after.max_descriptors.is_none_or(|most| after.descriptors <= most));
         assert!(after.started <= unix_now() && unix_now().saturating_since(after.started).as_secs() < 86_400);
         drop(file);
+    }
+
+    #[test]
+    fn the_waits_of_a_thread_are_counted() {
+        let (sender, receiver) = std::sync::mpsc::sync_channel::<u64>(0);
+        let waiting = std::thread::Builder::new().name("waits".to_owned());
+        let waiting = waiting.spawn(move || (0..20).zip(receiver).count()).unwrap();
+        let count = || waits().unwrap().get("waits").copied().unwrap_or(0);
+        let before = count();
+        (0..10).for_each(|n| sender.send(n).unwrap());
+        // The eleventh is taken when the thread has waited for it.
+        while count() == before {
+            std::thread::yield_now();
+        }
+        drop(sender);
+        assert_eq!(waiting.join().unwrap(), 10);
     }
 }

@@ -124,6 +124,7 @@ impl Running {
         let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
         let link = NodeLink {
             calls,
+            handed_over: Arc::default(),
             events: events.downgrade(),
             tip: tip_changes,
             stage: stage_changes,

@@ -77,3 +77,59 @@ fn blocks_and_their_places_are_read_while_the_nodes_thread_is_busy() {
         waiting.await.unwrap().unwrap();
     });
 }
+
+/// Each hand-over wakes two threads: a read has none, a payment one, and so have all the blocks of a call.
+#[test]
+fn calls_are_handed_over_to_the_nodes_thread_as_rarely_as_can_be() {
+    let fixture = Fixture::new();
+    let handle = fixture.node.as_ref().unwrap().handle().clone();
+    // Of some, the least: the node has work of its own at its start.
+    let least = |work: &dyn Fn(usize)| {
+        let count = |n| {
+            let before = handle.handed_over();
+            work(n);
+            handle.handed_over() - before
+        };
+        (0..3).map(count).min().unwrap()
+    };
+    assert_eq!(least(&|_| assert_eq!(fixture.generate(100, 1).len(), 100)), 1, "blocks");
+    let hash = fixture.call("getblockhash", json!([7]));
+    let header = fixture.call("getblockheader", json!([hash]));
+    for (method, params) in [
+        ("getblockcount", json!([])),
+        ("getblockhash", json!([7])),
+        ("getblockheader", json!([hash])),
+        ("getblock", json!([hash])),
+        ("getrawtransaction", json!([fixture.call("getblock", json!([hash]))["tx"][0]])),
+        ("gettxoutproof", json!([fixture.call("getblock", json!([hash]))["tx"]])),
+    ] {
+        assert_eq!(least(&|_| drop(fixture.call(method, params.clone()))), 0, "{method}");
+    }
+    assert_eq!(header["height"], 7);
+    let coinbase = |height: usize| {
+        let hash = fixture.call("getblockhash", json!([height]));
+        fixture.block(&serde_json::from_value(hash).unwrap()).transactions.remove(0)
+    };
+    let payments: Vec<String> = (1..=3).map(|n| hex_of(&fixture.payment(&coinbase(n), 1, 7_000, 2, 500))).collect();
+    assert_eq!(least(&|n| drop(fixture.call("sendrawtransaction", json!([payments[n]])))), 1, "a payment");
+}
+
+/// Blocks that one call makes leave room for peers and other callers.
+#[test]
+fn the_nodes_thread_answers_while_it_makes_many_blocks() {
+    const COUNT: u32 = 1_400;
+    let fixture = Fixture::new();
+    let handle = fixture.node.as_ref().unwrap().handle().clone();
+    std::thread::scope(|scope| {
+        let making = scope.spawn(|| fixture.generate(COUNT, 1));
+        let between = loop {
+            let read = handle.read(|node, _| node.chain().tip().height.as_u32());
+            let height = fixture.tokio.block_on(read).unwrap();
+            if height > 0 || making.is_finished() {
+                break height;
+            }
+        };
+        assert!((1..COUNT).contains(&between), "{between}");
+        assert_eq!(making.join().unwrap().len(), COUNT as usize);
+    });
+}

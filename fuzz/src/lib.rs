@@ -20,6 +20,7 @@ use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
+use cairn::p2p::signal::Signal;
 use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
 use cairn::p2p::wants::{ContentBlock, Have, Want};
 use cairn::primitives::amount::{Amount, COIN};
@@ -185,6 +186,10 @@ fn make_messages() -> Vec<Message> {
         Message::HaveBlocks(vec![Have { hash: vec![0x12; 34], here: true }]),
         Message::ContentBlock(Arc::new(ContentBlock { hash: vec![0x12; 34], bytes: vec![1, 2, 3] })),
         Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(700) },
+        Message::GetPages,
+        Message::Pages(vec![NodeId([3; 32])]),
+        Message::Signal { page: NodeId([3; 32]), signal: Signal::Offer(b"a page".to_vec()) },
+        Message::NoPage { page: NodeId([3; 32]) },
         Message::Providers { providers: vec![contact(3)], nearer: (1..=16).map(contact).collect() },
     ];
     for n in 1..=8 {

@@ -481,6 +481,8 @@ impl Light {
             | Message::GetBlockTransactions { .. }
             | Message::BlockTransactions { .. }
             | Message::SendCompact(_) => {}
+            // It is no page.
+            Message::GetPages | Message::Pages(_) | Message::Signal { .. } | Message::NoPage { .. } => {}
         }
     }
 

@@ -103,6 +103,10 @@ impl Cost {
             | Message::HaveBlocks(_)
             | Message::ContentBlock(_)
             | Message::NoHeaders { .. }
+            | Message::GetPages
+            | Message::Pages(_)
+            | Message::Signal { .. }
+            | Message::NoPage { .. }
             | Message::ProviderAdded { .. }
             | Message::GetProviders { .. } => 0,
         };

@@ -9,6 +9,7 @@ use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
+use crate::p2p::signal::{MAX_DESCRIPTION, MAX_PAGES, Signal};
 use crate::p2p::state::{RangeAnswer, RangeQuery};
 use crate::p2p::wants::{ContentBlock, Have, MAX_CONTENT_BYTES, MAX_HASH_BYTES, MAX_WANTS, Want};
 use crate::primitives::block::Block;
@@ -42,6 +43,9 @@ pub const SERVICE_CHAIN_PROOFS: u64 = 1 << 4;
 
 /// Service bit: serves blocks of content.
 pub const SERVICE_CONTENT: u64 = 1 << 5;
+
+/// Service bit of a full node that relays calls between browser pages, and of a page that takes such calls.
+pub const SERVICE_PAGES: u64 = 1 << 6;
 
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
@@ -259,6 +263,22 @@ pub enum Message {
         /// The height from which on none is missing.
         end: Height,
     },
+    /// A page asks a node for other pages.
+    GetPages,
+    /// Answers [`Message::GetPages`]: pages that are connected to the sender, at most [`MAX_PAGES`], chosen by chance.
+    Pages(Vec<NodeId>),
+    /// An offer or an answer for a page, or from one, relayed by the node between them.
+    Signal {
+        /// To a node the page that is meant; from a node the page that sent it.
+        page: NodeId,
+        /// The offer or answer, with at most [`MAX_DESCRIPTION`] bytes.
+        signal: Signal,
+    },
+    /// Answers a [`Message::Signal`] with an offer that is not relayed: there is no such page, or it is called too often.
+    NoPage {
+        /// The page, as it was named.
+        page: NodeId,
+    },
 }
 
 /// The byte that says which message a frame holds.
@@ -304,6 +324,10 @@ pub enum Kind {
     HaveBlocks = 37,
     ContentBlock = 38,
     NoHeaders = 39,
+    GetPages = 41,
+    Pages = 42,
+    Signal = 43,
+    NoPage = 44,
 }
 
 /// A count's own bytes, before the elements counted.
@@ -311,7 +335,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -350,6 +374,10 @@ impl Kind {
         Self::HaveBlocks,
         Self::ContentBlock,
         Self::NoHeaders,
+        Self::GetPages,
+        Self::Pages,
+        Self::Signal,
+        Self::NoPage,
     ];
 
     /// The kind of a byte; `None` for unknown ones and for 3 and 4, which are retired.
@@ -401,6 +429,10 @@ impl Kind {
             Self::WantBlocks | Self::HaveBlocks => COUNT_BYTES + MAX_WANTS * (COUNT_BYTES + MAX_HASH_BYTES + 1),
             Self::ContentBlock => 2 * COUNT_BYTES + MAX_HASH_BYTES + MAX_CONTENT_BYTES,
             Self::NoHeaders => 8,
+            Self::GetPages => 0,
+            Self::Pages => COUNT_BYTES + MAX_PAGES * 32,
+            Self::Signal => 32 + 4 + COUNT_BYTES + MAX_DESCRIPTION,
+            Self::NoPage => 32,
         }
     }
 
@@ -445,6 +477,10 @@ impl Kind {
             Self::HaveBlocks => "haveblocks",
             Self::ContentBlock => "contentblock",
             Self::NoHeaders => "noheaders",
+            Self::GetPages => "getpages",
+            Self::Pages => "pages",
+            Self::Signal => "signal",
+            Self::NoPage => "nopage",
         }
     }
 }
@@ -514,6 +550,10 @@ impl Message {
             Self::HaveBlocks(_) => Kind::HaveBlocks,
             Self::ContentBlock(_) => Kind::ContentBlock,
             Self::NoHeaders { .. } => Kind::NoHeaders,
+            Self::GetPages => Kind::GetPages,
+            Self::Pages(_) => Kind::Pages,
+            Self::Signal { .. } => Kind::Signal,
+            Self::NoPage { .. } => Kind::NoPage,
         }
     }
 
@@ -556,6 +596,10 @@ impl Message {
             Self::HaveBlocks(haves) => codec::encode(haves),
             Self::ContentBlock(block) => codec::encode(block),
             Self::NoHeaders { from, end } => codec::encode(&(from, end)),
+            Self::GetPages => Vec::new(),
+            Self::Pages(pages) => codec::encode(pages),
+            Self::Signal { page, signal } => codec::encode(&(page, signal)),
+            Self::NoPage { page } => codec::encode(page),
         }
     }
 
@@ -600,6 +644,10 @@ impl Message {
             Self::HaveBlocks(haves) => codec::encoded_len(haves),
             Self::ContentBlock(block) => 2 * COUNT_BYTES + block.hash.len() + block.bytes.len(),
             Self::NoHeaders { .. } => 8,
+            Self::GetPages => 0,
+            Self::Pages(pages) => COUNT_BYTES + pages.len() * 32,
+            Self::Signal { signal, .. } => 32 + 4 + COUNT_BYTES + signal.description().len(),
+            Self::NoPage { .. } => 32,
         }
     }
 
@@ -719,6 +767,17 @@ impl Message {
                 let (from, end) = whole(kind, payload)?;
                 Self::NoHeaders { from, end }
             }
+            Kind::GetPages => {
+                whole::<()>(kind, payload)?;
+                Self::GetPages
+            }
+            Kind::Pages => Self::Pages(list(kind, payload, MAX_PAGES)?),
+            Kind::Signal => {
+                let (page, signal): (NodeId, Signal) = whole(kind, payload)?;
+                within(kind, signal.description().len(), MAX_DESCRIPTION)?;
+                Self::Signal { page, signal }
+            }
+            Kind::NoPage => Self::NoPage { page: whole(kind, payload)? },
         })
     }
 }

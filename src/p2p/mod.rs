@@ -58,6 +58,8 @@ pub mod relay;
 pub mod requests;
 pub mod search;
 pub mod serve;
+pub mod signal;
+pub mod signalling;
 pub mod state;
 pub mod state_start;
 pub mod state_sync;

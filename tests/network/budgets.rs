@@ -204,7 +204,8 @@ fn every_message_is_held_to_its_written_budget() {
     let mut over = Vec::new();
     for kind in Kind::ALL {
         let mut bench = full_node();
-        let peer = bench.guest("10.0.0.1:5");
+        let is_page = matches!(kind, Kind::GetPages | Kind::Signal);
+        let peer = if is_page { bench.page("10.0.0.1:5") } else { bench.guest("10.0.0.1:5") };
         let message = worst(kind, &mut bench, peer);
         let bytes = message.encoded_len();
         let start = std::time::Instant::now();

@@ -9,7 +9,7 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::FrameError;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, SERVICE_PAGES, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason, Subnet};
@@ -72,9 +72,18 @@ impl Bench {
 
     /// A peer dials in and says hello.
     pub(crate) fn guest(&mut self, address: &str) -> PeerId {
+        self.greeted(address, hello())
+    }
+
+    /// A browser page dials in and says hello.
+    pub(crate) fn page(&mut self, address: &str) -> PeerId {
+        self.greeted(address, Hello { services: SERVICE_PAGES, ..hello() })
+    }
+
+    fn greeted(&mut self, address: &str, hello: Hello) -> PeerId {
         let (peer, outputs) = self.inbound(address);
         assert_eq!(reasons(&outputs), []);
-        let outputs = self.say(peer, Message::Hello(hello()));
+        let outputs = self.say(peer, Message::Hello(hello));
         assert!(sent(&outputs).any(|message| matches!(message, Message::Hello(_))));
         peer
     }

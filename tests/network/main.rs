@@ -17,6 +17,7 @@ mod providers;
 mod pruned;
 mod pushes;
 mod scenarios;
+mod signalling;
 mod sim_faults;
 mod sim_tools;
 mod state_start;

@@ -88,6 +88,10 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::HaveBlocks(vec![Have { hash: vec![7; 34], here: true }]),
         Message::ContentBlock(Arc::new(ContentBlock { hash: vec![7; 34], bytes: vec![1, 2, 3] })),
         Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(700) },
+        Message::GetPages,
+        Message::Pages(vec![NodeId([7; 32]), NodeId([8; 32])]),
+        Message::Signal { page: NodeId([7; 32]), signal: Signal::Answer(b"a".to_vec()) },
+        Message::NoPage { page: NodeId([7; 32]) },
     ]
 }
 
@@ -104,7 +108,7 @@ fn every_kind_survives_the_wire_within_its_cap() {
         assert!(payload.len() <= kind.max_payload(1_000_000));
         assert_eq!(Message::decode(kind, &payload), Ok(message));
     }
-    assert_eq!([3, 4, 40].map(Kind::from_byte), [None; 3]);
+    assert_eq!([3, 4, 40, 45].map(Kind::from_byte), [None; 4]);
 }
 
 #[test]
@@ -116,6 +120,11 @@ fn the_fullest_lists_fit_and_one_more_element_does_not() {
             (Message::Headers(vec![header; MAX_HEADERS + n]), MAX_HEADERS),
             (Message::Nodes(vec![contact; K + n]), K),
             (Message::AddProvider(vec![NodeId([5; 32]); MAX_PROVIDED + n]), MAX_PROVIDED),
+            (Message::Pages(vec![NodeId([5; 32]); MAX_PAGES + n]), MAX_PAGES),
+            (
+                Message::Signal { page: NodeId([5; 32]), signal: Signal::Offer(vec![5; MAX_DESCRIPTION + n]) },
+                MAX_DESCRIPTION,
+            ),
             (Message::WantBlocks(vec![Want { hash: vec![7; MAX_HASH_BYTES], whole: true }; MAX_WANTS + n]), MAX_WANTS),
             (Message::HaveBlocks(vec![Have { hash: vec![7; MAX_HASH_BYTES], here: true }; MAX_WANTS + n]), MAX_WANTS),
             (Message::Providers { providers: vec![contact; K], nearer: vec![contact; K + n] }, K),

@@ -15,7 +15,7 @@ use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
     Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL,
-    SERVICE_PRUNED, SERVICE_STATE, TipClaim,
+    SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
 };
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
@@ -109,13 +109,15 @@ impl Node {
 
     /// What this node offers, as `SERVICE_` bits.
     pub fn services(&self) -> u64 {
+        let takes_browsers = self.config.listens.iter().any(|address| matches!(address, PeerAddr::WebRtc { .. }));
         let content = if self.config.content { SERVICE_CONTENT } else { 0 };
+        let besides = content | if takes_browsers { SERVICE_PAGES } else { 0 };
         if self.protocols.state_sync.is_active() {
             // It will have the blocks since the state.
-            return SERVICE_PRUNED | content;
+            return SERVICE_PRUNED | besides;
         }
         let keeps_all = self.chain.tree().keeps_all();
-        content | SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
+        besides | SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
     }
 
     fn send_hello(&mut self, peer: PeerId) {
@@ -187,7 +189,7 @@ impl Node {
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.peering.ready(now, id);
         let (protocols, context) = self.parts();
-        protocols.ready(now, id, direction, (services, tip, kept), context);
+        protocols.ready(now, id, direction, (node, services, tip, kept), context);
         self.on_handshake_done(now, id, services);
     }
 }

@@ -33,11 +33,13 @@ impl Node {
             budgets,
             state_sync,
             late_headers,
+            signalling,
         } = &self.protocols;
         assert!(budgets.peers().eq(connected), "a budget for each connection");
         assert!(discovery.peers().eq(greeted), "a talk for each connection with a hello");
         assert!(pushes.peers().eq(ready.iter().copied()), "an allowance of pushes for each peer");
         assert!(sync.peers().eq(ready.iter().copied()), "a chain for each peer");
+        assert!(signalling.peers().all(|peer| ready.contains(&peer)), "no page without a connection");
         discovery.assert_conserved();
         blocks.assert_conserved(&ready);
         download.assert_conserved(&ready);

@@ -42,6 +42,7 @@ use crate::p2p::records;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::serve::{Range, Server, Sources};
+use crate::p2p::signalling::Signalling;
 use crate::p2p::state::RangeAnswer;
 use crate::p2p::state_sync::{Outcome, StateSync};
 use crate::p2p::sync::HeaderSync;
@@ -168,6 +169,7 @@ impl Node {
             budgets: Budgets::default(),
             state_sync: StateSync::new(now, config.sync_state, &chain),
             late_headers: LateHeaders::default(),
+            signalling: Signalling::default(),
         };
         let mut node = Self {
             chain,
@@ -471,6 +473,10 @@ impl Node {
                 self.block_transactions(now, id, block, transactions);
             }
             Message::SendCompact(wants) => self.protocols.blocks.send_compact(id, wants),
+            Message::GetPages => self.protocols.signalling.on_get_pages(now, id, rng, out),
+            Message::Signal { page, signal } => self.protocols.signalling.on_signal(now, id, page, signal, out),
+            // A node calls no page.
+            Message::Pages(_) | Message::NoPage { .. } => out.offence(id, Offence::UnrequestedNodes),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::p2p::budget::Budgets;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::Discovery;
 use crate::p2p::download::{Download, Kept};
+use crate::p2p::kad::NodeId;
 use crate::p2p::late_headers::LateHeaders;
 use crate::p2p::message::{SERVICE_CHAIN_PROOFS, TipClaim, is_full_node};
 use crate::p2p::outbox::Outbox;
@@ -18,6 +19,7 @@ use crate::p2p::pushes::Pushes;
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::serve::Server;
+use crate::p2p::signalling::Signalling;
 use crate::p2p::state_sync::StateSync;
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::time::MonoTime;
@@ -36,6 +38,7 @@ pub(super) struct Protocols {
     pub(super) budgets: Budgets,
     pub(super) state_sync: StateSync,
     pub(super) late_headers: LateHeaders,
+    pub(super) signalling: Signalling,
 }
 
 /// The state that they read, and their outbox.
@@ -61,6 +64,7 @@ impl Protocols {
             server: _,
             state_sync: _,
             late_headers: _,
+            signalling: _,
         } = self;
         budgets.connected(now, id);
     }
@@ -71,7 +75,7 @@ impl Protocols {
         now: Now,
         id: PeerId,
         direction: Direction,
-        (services, tip, kept): (u64, TipClaim, Kept),
+        (node, services, tip, kept): (NodeId, u64, TipClaim, Kept),
         context: Context<'_>,
     ) {
         let Context { chain, mempool, rng, out } = context;
@@ -85,9 +89,11 @@ impl Protocols {
             server,
             state_sync,
             late_headers,
+            signalling,
             discovery: _,
             budgets: _,
         } = self;
+        signalling.connected(now, id, node, services);
         relay.connected(now, id, is_full_node(services), mempool, rng);
         requests.connected(now, id, out);
         pushes.connected(now, id);
@@ -118,7 +124,9 @@ impl Protocols {
             budgets,
             state_sync,
             late_headers,
+            signalling,
         } = self;
+        signalling.disconnected(id);
         state_sync.disconnected(id);
         late_headers.disconnected(id);
         budgets.disconnected(id);
@@ -148,6 +156,8 @@ impl Protocols {
             blocks: _,
             server: _,
             budgets: _,
+            // Calls that are late are dropped when the next comes.
+            signalling: _,
         } = self;
         state_sync.tick(now, out);
         late_headers.tick(now, out);
@@ -171,6 +181,7 @@ impl Protocols {
             pushes: _,
             blocks: _,
             budgets: _,
+            signalling: _,
         } = self;
         let deadlines = [
             state_sync.deadline(),
@@ -200,6 +211,7 @@ impl Protocols {
             budgets: _,
             pushes: _,
             blocks: _,
+            signalling: _,
         } = self;
         state_sync.extend_deadlines(by);
         late_headers.extend_deadlines(by);

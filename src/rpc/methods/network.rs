@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::{PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PRUNED, SERVICE_STATE};
+use crate::p2p::message::{
+    PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE,
+};
 use crate::p2p::{Command, Direction, PeerAddr, PeerId};
 use crate::primitives::height::Height;
 use crate::rpc::Api;
@@ -128,6 +130,7 @@ fn service_names(services: u64) -> Vec<&'static str> {
         (SERVICE_PRUNED, "PRUNED"),
         (SERVICE_STATE, "STATE"),
         (SERVICE_CHAIN_PROOFS, "CHAIN_PROOFS"),
+        (SERVICE_PAGES, "PAGES"),
     ];
     names.into_iter().filter(|(bit, _)| services & bit != 0).map(|(_, name)| name).collect()
 }

@@ -12,6 +12,7 @@ use cairn::p2p::message::{
     Item, Kind, MAX_FILTER_HEADERS, MAX_FILTERS, MAX_HEADERS, MAX_INVENTORY, MAX_LOCATOR, MAX_PROVIDED, Message,
 };
 use cairn::p2p::proofs::Proofs;
+use cairn::p2p::signal::{MAX_DESCRIPTION, MAX_PAGES, Signal};
 use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
 use cairn::p2p::wants::{ContentBlock, Have, MAX_CONTENT_BYTES, MAX_HASH_BYTES, MAX_WANTS, Want};
 use cairn::primitives::amount::Amount;
@@ -22,7 +23,7 @@ use cairn::primitives::tx::{Input as TxInput, OutPoint, Output as TxOutput, Tran
 use cairn::state::KeyRange;
 
 use super::{FULL, bad_block, blocks, by_key, extend, fill_mempool};
-use crate::connections::{Bench, hello, sent};
+use crate::connections::{Bench, hello, id, sent};
 use crate::params;
 use cairn_testkit::{Ledger, key, public};
 
@@ -171,6 +172,15 @@ pub(super) fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::WantBlocks(vec![Want { hash: vec![0x12; MAX_HASH_BYTES], whole: true }; MAX_WANTS])
         }
         Kind::HaveBlocks => Message::HaveBlocks(vec![Have { hash: vec![0x12; MAX_HASH_BYTES], here: true }; MAX_WANTS]),
+        Kind::GetPages | Kind::Signal => {
+            let pages: Vec<PeerId> = (1..=100).map(|n| bench.page(&format!("10.1.{n}.1:5"))).collect();
+            match kind {
+                Kind::GetPages => Message::GetPages,
+                _ => Message::Signal { page: id(pages[99]), signal: Signal::Offer(vec![b'x'; MAX_DESCRIPTION]) },
+            }
+        }
+        Kind::Pages => Message::Pages(digests(MAX_PAGES).map(NodeId).collect()),
+        Kind::NoPage => Message::NoPage { page: NodeId([1; 32]) },
         Kind::NoHeaders => Message::NoHeaders { from: Height::from_u32(1), end: Height::MAX },
         Kind::ContentBlock => {
             let block = ContentBlock { hash: vec![0x12; MAX_HASH_BYTES], bytes: vec![7; MAX_CONTENT_BYTES] };

@@ -15,7 +15,7 @@ pub const MAX_BANS: usize = 10_000;
 pub const BAN: Duration = Duration::from_secs(24 * 3600);
 
 /// Addresses that share their first bits; one address shares all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode, Hash)]
 pub struct Subnet {
     /// The first address; IPv4 never in IPv6 form.
     ip: IpAddr,

@@ -7,6 +7,9 @@
 //! 2. answers a check of the node, which proves that it receives what is sent to its address, and
 //! 3. begins a DTLS handshake.
 //!
+//! A request without credentials asks only where it comes from. The answer makes nothing, and is bounded in number for each
+//! host and for all, since it goes to whoever a forger names.
+//!
 //! Before, a source costs a place among [`MAX_VISITORS`], of which a host has a few. Nothing here is asymmetric.
 //!
 //! A browser whose node restarted, or dropped its session, does not notice as long as its checks are answered. So a
@@ -14,6 +17,7 @@
 //! or begins none in time.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -22,7 +26,9 @@ use str0m::config::CryptoProvider;
 use super::credentials::{Credentials, SessionId};
 use super::stun::{self, Kind, Stun, Transaction};
 use crate::p2p::bans::Subnet;
+use crate::p2p::bucket::{Bucket, Rate};
 use crate::primitives::keyed::{HashMap, HashSet, Keyed};
+use crate::primitives::time::MonoTime;
 
 /// Most sources without a session.
 pub(super) const MAX_VISITORS: usize = 1_024;
@@ -36,6 +42,42 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const FORGOTTEN_FOR: Duration = Duration::from_secs(120);
 /// Most ended sessions that are remembered.
 pub(super) const MAX_FORGOTTEN: usize = 4_096;
+
+/// Plain requests of a host that are answered in a burst, and one more each so many milliseconds: a page asks once for each of
+/// its own addresses when it calls another.
+pub(super) const REFLECTED_TO_HOST: u64 = 32;
+const HOST_INTERVAL: u64 = 250;
+/// The same for all hosts together.
+pub(super) const REFLECTED: u64 = 1_000;
+const INTERVAL: u64 = 2;
+/// Hosts are counted in so many places, by a keyed hash: two of them may share one.
+const HOST_PLACES: usize = 1_024;
+
+const HOST_RATE: Rate = Rate { gain: 1, most: REFLECTED_TO_HOST * HOST_INTERVAL };
+const RATE: Rate = Rate { gain: 1, most: REFLECTED * INTERVAL };
+
+/// How many plain requests may still be answered.
+struct Reflections {
+    since: Instant,
+    all: Bucket,
+    hosts: Vec<Bucket>,
+}
+
+impl Reflections {
+    fn new(now: Instant) -> Self {
+        let full = |rate| Bucket::full(MonoTime::START, rate);
+        Self { since: now, all: full(RATE), hosts: vec![full(HOST_RATE); HOST_PLACES] }
+    }
+
+    /// Counts a request; `false` if it gets no answer.
+    fn take(&mut self, now: Instant, key: &Keyed, source: SocketAddr) -> bool {
+        let millis = now.saturating_duration_since(self.since).as_millis();
+        let now = MonoTime::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        let place = key.hash_one(Subnet::host(source.ip())) as usize % HOST_PLACES;
+        let host = &mut self.hosts[place];
+        (source.ip().is_loopback() || host.take(now, HOST_RATE, HOST_INTERVAL)) && self.all.take(now, RATE, INTERVAL)
+    }
+}
 
 /// What to do about a packet.
 #[derive(Debug)]
@@ -72,16 +114,18 @@ pub(super) struct Door {
     /// In the order in which they ended.
     ended: VecDeque<(Instant, SessionId)>,
     forgotten: HashSet<SessionId>,
+    reflections: Reflections,
 }
 
 impl Door {
-    pub(super) fn new(provider: CryptoProvider) -> Self {
+    pub(super) fn new(provider: CryptoProvider, now: Instant) -> Self {
         Self {
             provider,
             key: Keyed::default(),
             visitors: HashMap::default(),
             ended: VecDeque::new(),
             forgotten: HashSet::default(),
+            reflections: Reflections::new(now),
         }
     }
 
@@ -96,9 +140,18 @@ impl Door {
         match bytes.first() {
             Some(0 | 1) if bytes.len() <= MAX_REQUEST => match Stun::parse(bytes) {
                 Some(stun) => self.check(now, source, &stun, bytes, is_live),
-                None => Step::Ignore,
+                None => self.reflect(now, source, bytes),
             },
             Some(20..=63) => self.record(now, source, bytes),
+            _ => Step::Ignore,
+        }
+    }
+
+    fn reflect(&mut self, now: Instant, source: SocketAddr, bytes: &[u8]) -> Step {
+        match stun::plain_request(bytes) {
+            Some(transaction) if self.reflections.take(now, &self.key, source) => {
+                Step::Answer(vec![stun::reflection(transaction, source)])
+            }
             _ => Step::Ignore,
         }
     }

@@ -94,8 +94,11 @@ impl Listener {
 
     /// Reads packets for ever. A page that may have a session is given to `admit`, which drops it if there are too many.
     pub(super) async fn run(self, mut admit: impl FnMut(Arrival)) {
-        let mut state =
-            State { door: Door::new((*self.provider).clone()), live: HashMap::default(), paths: HashMap::default() };
+        let mut state = State {
+            door: Door::new((*self.provider).clone(), Instant::now()),
+            live: HashMap::default(),
+            paths: HashMap::default(),
+        };
         let mut cleaning = interval(CLEAN_INTERVAL);
         cleaning.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; MAX_PACKET];

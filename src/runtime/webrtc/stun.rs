@@ -1,5 +1,6 @@
 //! The part of STUN (RFC 8489) that ICE's checks (RFC 8445) need before a browser has a session: a request that names both
-//! sides, the answer to it, and a request of our own.
+//! sides, the answer to it, and a request of our own. And the plain request by which a browser learns at which address the
+//! node sees it, so that it can tell another browser.
 //!
 //! Strangers write these messages, so the reader takes nothing but what is well-formed, and keeps references only.
 
@@ -20,6 +21,9 @@ const FINGERPRINT_XOR: u32 = 0x5354_554e;
 /// Types of messages: a binding request, and the answer that grants it.
 const REQUEST: u16 = 0x0001;
 const SUCCESS: u16 = 0x0101;
+
+/// Attributes of lower types have to be understood by who answers (section 14).
+const OPTIONAL: u16 = 0x8000;
 
 /// Types of attributes.
 const USERNAME: u16 = 0x0006;
@@ -104,6 +108,45 @@ impl<'a> Stun<'a> {
     }
 }
 
+/// The number of a request that asks only for the address that it comes from; `None` for all else. It has no credentials, and
+/// no attribute that this server would have to understand.
+pub(super) fn plain_request(bytes: &[u8]) -> Option<Transaction> {
+    let (header, mut rest) = bytes.split_at_checked(HEADER)?;
+    let is_request = header[..2] == REQUEST.to_be_bytes() && header[4..8] == COOKIE;
+    if !is_request || usize::from(u16::from_be_bytes([header[2], header[3]])) != rest.len() {
+        return None;
+    }
+    while let Some((head, after)) = rest.split_first_chunk::<4>() {
+        let (kind, size) = (u16::from_be_bytes([head[0], head[1]]), u16::from_be_bytes([head[2], head[3]]));
+        if kind < OPTIONAL {
+            return None;
+        }
+        rest = after.get(usize::from(size).next_multiple_of(4)..)?;
+    }
+    rest.is_empty().then(|| header[8..].try_into().ok())?
+}
+
+/// The answer to a [`plain_request`] from `source`: 32 bytes, or 44 to an IPv6 address.
+pub(super) fn reflection(transaction: Transaction, source: SocketAddr) -> Vec<u8> {
+    let mut message = Writer::new(SUCCESS, transaction);
+    message.attribute(XOR_MAPPED_ADDRESS, &mapped(transaction, source));
+    message.set_length(0);
+    message.0
+}
+
+/// The value of XOR-MAPPED-ADDRESS (section 14.2).
+fn mapped(transaction: Transaction, source: SocketAddr) -> Vec<u8> {
+    let mask = [&COOKIE[..], &transaction].concat();
+    let (family, octets) = match source.ip() {
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+    };
+    let mut value = vec![0, family];
+    value.extend((source.port() ^ 0x2112).to_be_bytes());
+    value.extend(octets.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+    value
+}
+
 /// The answer to a request from `source`, signed with the password of the side that was asked.
 pub(super) fn success(
     provider: &CryptoProvider,
@@ -112,16 +155,7 @@ pub(super) fn success(
     password: &[u8],
 ) -> Vec<u8> {
     let mut message = Writer::new(SUCCESS, transaction);
-    let mut mask = COOKIE.to_vec();
-    mask.extend(transaction);
-    let (family, octets) = match source.ip() {
-        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
-        IpAddr::V6(ip) => (2, ip.octets().to_vec()),
-    };
-    let mut value = vec![0, family];
-    value.extend((source.port() ^ 0x2112).to_be_bytes());
-    value.extend(octets.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
-    message.attribute(XOR_MAPPED_ADDRESS, &value);
+    message.attribute(XOR_MAPPED_ADDRESS, &mapped(transaction, source));
     message.sign(provider, password)
 }
 
@@ -198,6 +232,39 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Stun::parse(&bytes[..length]).is_none());
         }
+    }
+
+    /// A request as libwebrtc sends it, without attributes, and the answers of RFC 5769, sections 2.2 and 2.3, as far as these
+    /// have the same attribute.
+    #[test]
+    fn a_plain_request_is_told_where_it_comes_from() {
+        let number = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae];
+        let request = |attributes: &[u8]| {
+            let length = (attributes.len() as u16).to_be_bytes();
+            [&[0, 1], &length[..], &COOKIE, &number, attributes].concat()
+        };
+        for (source, length, value) in [
+            ("192.0.2.1:32853", 12, "0001a147e112a643"),
+            ("[2001:db8:1234:5678:11:2233:4455:6677]:32853", 24, "0002a1470113a9faa5d3f179bc25f4b5bed2b9d9"),
+        ] {
+            assert_eq!(plain_request(&request(&[])), Some(number));
+            let answer = reflection(number, source.parse().unwrap());
+            let header = format!("0101{length:04x}2112a442{}", hex::encode(number));
+            assert_eq!(hex::encode(&answer), format!("{header}0020{:04x}{value}", length - 4));
+        }
+        // SOFTWARE may be there, what has to be understood may not, nor anything that is cut off.
+        assert_eq!(plain_request(&request(&[0x80, 0x22, 0, 3, 65, 66, 67, 0])), Some(number));
+        for wrong in [&[0, 3, 0, 4, 0, 0, 0, 6][..], &[0x80, 0x22, 0, 3, 65, 66, 67], &[0x80, 0x22, 0], &[0, 6, 0, 0]] {
+            assert_eq!(plain_request(&request(wrong)), None, "{wrong:?}");
+        }
+        let whole = request(&[]);
+        for place in 0..8 {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            assert_eq!(plain_request(&changed), None, "byte {place} was changed");
+        }
+        assert!((0..HEADER).all(|length| plain_request(&whole[..length]).is_none()));
+        assert_eq!(plain_request(&hex::decode(SAMPLE).unwrap()), None, "it is signed");
     }
 
     #[test]

@@ -62,7 +62,8 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        Self { door: Door::new(str0m::crypto::from_feature_flags()), now: Instant::now() }
+        let now = Instant::now();
+        Self { door: Door::new(str0m::crypto::from_feature_flags(), now), now }
     }
 
     fn receive(&mut self, page: &Page, bytes: &[u8]) -> Step {
@@ -186,6 +187,34 @@ fn a_page_of_another_life_is_not_answered() {
     scene.now += FORGOTTEN_FOR;
     scene.door.clean(scene.now);
     assert_eq!(scene.door.counts(), (0, 0));
+}
+
+#[test]
+fn plain_requests_are_answered_up_to_a_rate() {
+    const REQUEST: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    let mut scene = Scene::new();
+    let answers =
+        |scene: &mut Scene, source: SocketAddr| match scene.door.receive(scene.now, source, &REQUEST, |_| false) {
+            Step::Answer(answers) => {
+                let [answer] = &answers[..] else { panic!("{answers:?}") };
+                assert_eq!((answer.len(), &answer[8..20]), (32, &REQUEST[8..]));
+                true
+            }
+            Step::Ignore => false,
+            other => panic!("{other:?}"),
+        };
+    let port = |host: SocketAddr, port| SocketAddr::new(host.ip(), port);
+    let count = |scene: &mut Scene, host| (1..=500).filter(|n| answers(scene, port(host, *n))).count() as u64;
+    assert_eq!(count(&mut scene, source(1)), REFLECTED_TO_HOST);
+    scene.now += Duration::from_secs(1);
+    assert_eq!(count(&mut scene, source(1)), 1_000 / HOST_INTERVAL);
+    // However many hosts a forger names, all together have no more.
+    let of_all: u64 = (2..100).map(|host| count(&mut scene, source(host))).sum();
+    assert!((REFLECTED - 100..=REFLECTED).contains(&of_all), "{of_all}");
+    assert!(!answers(&mut scene, "127.0.0.1:5".parse().unwrap()));
+    scene.now += Duration::from_secs(1);
+    assert_eq!(count(&mut scene, "127.0.0.1:5".parse().unwrap()), 500);
+    assert_eq!(scene.door.counts(), (0, 0), "nothing is kept of them");
 }
 
 #[test]

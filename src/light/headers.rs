@@ -49,6 +49,8 @@ pub struct Headers {
 /// What a proof shows below the headers that are kept.
 #[derive(Debug)]
 struct Base {
+    /// The proof itself, for other pages.
+    proof: Vec<u8>,
     /// Over all headers below the first kept.
     range: Range,
     /// Those that were sampled, in the order of the chain.
@@ -113,8 +115,8 @@ impl Headers {
     pub fn load(&mut self, bytes: &[u8]) -> bool {
         if bytes.starts_with(&PROOF_MAGIC) {
             let proof = Self::kept_proof(bytes).filter(|(_, length)| *length == bytes.len());
-            let proven = proof.and_then(|(proof, _)| verify_chain(proof, &self.params).ok());
-            return proven.map(|proven| self.begin(proven)).is_some();
+            let proven = proof.and_then(|(proof, _)| Some((verify_chain(proof, &self.params).ok()?, proof.to_vec())));
+            return proven.map(|(proven, proof)| self.begin(proven, proof)).is_some();
         }
         // Any 80 bytes decode as a header.
         let read: Vec<Header> = bytes.chunks_exact(Header::LEN).filter_map(|bytes| codec::decode(bytes).ok()).collect();
@@ -238,6 +240,11 @@ impl Headers {
     /// Those of `heights` whose headers can be had, but are not known yet.
     pub fn unknown(&self, heights: impl IntoIterator<Item = Height>) -> impl Iterator<Item = Height> {
         heights.into_iter().filter(|height| *height < self.first() && self.header(*height).is_none())
+    }
+
+    /// The proof of what is below the first header kept, and of some headers from there on; `None` if nothing is below it.
+    pub fn proof(&self) -> Option<&[u8]> {
+        self.base.as_ref().map(|base| &base.proof[..])
     }
 
     /// The block below which headers are proven: the first kept. `None` if nothing is below it.
@@ -387,7 +394,7 @@ impl Headers {
         if fork == Height::GENESIS {
             self.learned = Learned::default();
         }
-        self.begin(proven);
+        self.begin(proven, proof.clone());
         self.changed = Changed { beginning: Some(proof), above: None };
         fork
     }
@@ -400,16 +407,16 @@ impl Headers {
             return;
         }
         let newer = self.headers[at.next().blocks_since(self.first()) as usize..].to_vec();
-        self.begin(proven);
+        self.begin(proven, proof.clone());
         self.headers.extend(newer);
         self.tail = end;
         self.changed = Changed { beginning: Some(proof), above: None };
     }
 
-    fn begin(&mut self, proven: ProvenChain) {
+    fn begin(&mut self, proven: ProvenChain, proof: Vec<u8>) {
         let ProvenChain { tail, sampled, range, last } = proven;
         let first_time = tail.checkpoint().first_time;
-        self.base = (range.leaves() > 1).then_some(Base { range, sampled, first_time });
+        self.base = (range.leaves() > 1).then_some(Base { proof, range, sampled, first_time });
         (self.headers, self.tail, self.loaded) = (last, tail, 0);
     }
 }

@@ -11,10 +11,12 @@ mod headers;
 mod holdings;
 mod lookups;
 mod openings;
+mod pages;
 mod proofs;
 mod protocols;
 mod report;
 mod request;
+mod sharing;
 mod sync;
 mod watch;
 
@@ -25,13 +27,16 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+pub use handover::{RELAY_BURST, RELAY_INTERVAL};
 pub use headers::{Headers, Kept, PROOF_AHEAD};
 pub use holdings::{NotProven, Proven, Scope};
+pub use pages::{ASK_INTERVAL, CALL_TIMEOUT, Call, MAX_CALLERS, REST, TARGET};
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
 pub use watch::{Payment, Since, Stage};
 
 use self::holdings::Holdings;
+use self::pages::Pages;
 use self::protocols::Protocols;
 use self::watch::Watch;
 use crate::consensus::coins::Coin;
@@ -41,13 +46,16 @@ use crate::p2p::bans::Bans;
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::Opening;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{
+    Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PAGES, TipClaim,
+};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
 use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::Work;
@@ -73,6 +81,8 @@ pub struct Config {
     pub proof_ahead: Option<u32>,
     /// How many nodes to find and ask besides `peers`.
     pub outbound_target: usize,
+    /// This client's id, if it is a browser page that other pages may call.
+    pub page: Option<NodeId>,
     /// Where all randomness comes from.
     pub seed: [u8; 32],
 }
@@ -106,6 +116,8 @@ pub enum Notice {
     },
     /// A peer lied and was disconnected.
     Lied(PeerAddr, Offence),
+    /// A step of a call with the page of this id is to be done.
+    Call(NodeId, Call),
 }
 
 /// The owner's commands. The named method of [`Light`] carries out each.
@@ -178,6 +190,7 @@ impl Light {
             received: BTreeMap::new(),
             config,
         };
+        light.protocols.pages = Pages::new(light.config.page);
         light.protocols.branches.set_proof_ahead(light.config.proof_ahead.unwrap_or(PROOF_AHEAD));
         for (address, id) in light.config.peers.clone() {
             light.peering.dialer.add(address, id);
@@ -249,6 +262,23 @@ impl Light {
         self.finish(now);
     }
 
+    /// The browser describes its side of a call with a page, as [`Notice::Call`] asked.
+    pub fn describe(&mut self, now: Now, page: NodeId, description: Vec<u8>) {
+        self.protocols.pages.describe(page, description, &mut self.out);
+        self.finish(now);
+    }
+
+    /// Who called in a call with a page that has no connection yet; `None` if there is none.
+    pub fn call_direction(&self, page: &NodeId) -> Option<Direction> {
+        self.protocols.pages.direction(page)
+    }
+
+    /// A call with a page has come to nothing.
+    pub fn call_failed(&mut self, now: Now, page: NodeId) {
+        self.protocols.pages.rest(now, page);
+        self.finish(now);
+    }
+
     /// Bytes of the messages received so far, by kind.
     pub fn received_bytes(&self) -> &BTreeMap<Kind, u64> {
         &self.received
@@ -265,14 +295,15 @@ impl Light {
         self.notices.drain(..).collect()
     }
 
-    /// Whether every peer has sent all its headers or is gone, and at least one has sent them.
+    /// Whether every node has sent all its headers or is gone, and at least one has sent them; of pages, if there is no node.
     pub fn is_synced(&self) -> bool {
         let waits =
             |address: &PeerAddr| !self.gone_peers.contains_key(address) && !self.peering.peers.is_connected_to(address);
-        let ready = self.peering.peers.ready().count();
-        ready > 0
+        let is_node = |(_, peer): &(PeerId, &Peer)| !peer.address.is_page();
+        let (ready, nodes) = (self.nodes().len(), self.peering.peers.iter().filter(is_node).count());
+        ready == nodes
+            && (ready > 0 || self.is_connected())
             && self.protocols.branches.is_settled()
-            && ready == self.peering.peers.iter().count()
             && !self.peering.dialer.manual().any(|a| waits(&a))
     }
 
@@ -292,6 +323,12 @@ impl Light {
         self.peering.peers.ready().next().is_some()
     }
 
+    /// Full nodes that have said hello: only they have blocks, coins and filters.
+    fn nodes(&self) -> Vec<PeerId> {
+        let is_node = |id: &PeerId| self.peering.peers.get(*id).is_some_and(|peer| !peer.address.is_page());
+        self.peering.peers.ready().filter(is_node).collect()
+    }
+
     fn notice(&mut self, notice: Notice) {
         if self.notices.len() == MAX_NOTICES {
             self.notices.pop_front();
@@ -300,23 +337,45 @@ impl Light {
         self.out.event(Event::Noticed);
     }
 
-    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, PeerAddr)) {
+    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, PeerAddr), direction: Direction) {
+        let is_page = address.is_page();
+        if (is_page || direction == Direction::Inbound) && !(is_page && self.protocols.pages.connected(&node)) {
+            return self.out.push(Output::Disconnect { peer: id, reason: Reason::Full });
+        }
         self.peering.dialer.connected(&address);
-        let manual = self.peering.dialer.is_manual(&address);
+        // A page has no address that could be dialled instead, or banned.
+        let manual = is_page || self.peering.dialer.is_manual(&address);
         // A node reached at two addresses counts once.
         let is_known = self.peering.peers.connection_with(node).is_some();
-        let peer = Peer { manual, ..Peer::new(now, node, address, Direction::Outbound) };
+        let peer = Peer { manual, ..Peer::new(now, node, address, direction) };
         self.peering.connected(now, id, peer);
         if is_known {
             return self.out.close(id, Reason::Duplicate);
         }
+        if direction == Direction::Outbound {
+            self.send_hello(id, is_page);
+        }
+    }
+
+    fn send_hello(&mut self, id: PeerId, to_page: bool) {
         let params = self.chain.params();
-        // A light client has no blocks, so it claims only genesis.
+        let is_page = if self.protocols.pages.takes_part() { SERVICE_PAGES } else { 0 };
+        // A light client has no blocks, so it claims only genesis. To a page it has headers, and what proves them.
+        let (services, tip) = match to_page {
+            true => {
+                let (height, hash) = self.tip();
+                (is_page | SERVICE_CHAIN_PROOFS, TipClaim { height, hash, work: self.chain.work() })
+            }
+            false => {
+                let (height, hash) = (Height::GENESIS, params.genesis_hash);
+                (is_page, TipClaim { height, hash, work: Work::ZERO })
+            }
+        };
         let hello = Hello {
             version: PROTOCOL_VERSION,
             genesis: params.genesis_hash,
-            services: 0,
-            tip: TipClaim { height: Height::GENESIS, hash: params.genesis_hash, work: Work::ZERO },
+            services,
+            tip,
             bodies_from: Height::GENESIS,
             listens: Vec::new(),
             user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
@@ -328,16 +387,22 @@ impl Light {
         let (tip, services) = (hello.tip, hello.services);
         let genesis = self.chain.params().genesis_hash;
         let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
-        let (node, address) = (peer.id, peer.address);
-        if services & SERVICE_FULL == 0 {
+        let (node, address, direction) = (peer.id, peer.address, peer.direction);
+        let is_page = address.is_page();
+        if services & (if is_page { SERVICE_PAGES } else { SERVICE_FULL }) == 0 {
             return self.out.close(id, Reason::NotFull);
         }
-        self.gone_peers.remove(&address);
-        self.peering.book.succeeded(now, Contact { id: node, address }, services);
-        self.out.event(Event::PeerConnected { peer: id, address, direction: Direction::Outbound });
+        if direction == Direction::Inbound {
+            self.send_hello(id, is_page);
+        }
+        if !is_page {
+            self.gone_peers.remove(&address);
+            self.peering.book.succeeded(now, Contact { id: node, address }, services);
+            self.look_for_nodes(now, id);
+        }
+        self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.peering.ready(now, id);
-        self.look_for_nodes(now, id);
-        self.protocols.ready(now, id, (tip, services), &self.chain, &mut self.out);
+        self.protocols.ready(now, id, (tip, services, is_page), &self.chain, &mut self.out);
     }
 
     /// Asks a peer for nodes, if there are fewer than wanted.
@@ -352,12 +417,14 @@ impl Light {
     fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
         let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
         self.protocols.disconnected(now, id, &self.chain, &mut self.out);
-        if peer.was_of_use(&reason) {
-            self.peering.dialer.ended(now, &peer.address);
-        } else {
-            self.peering.on_dial_failed(now, peer.address);
+        let of_use = peer.was_of_use(&reason);
+        let Peer { id: node, address, hello, .. } = peer;
+        match (address.is_page(), of_use) {
+            (true, true) => {}
+            (true, false) => self.protocols.pages.rest(now, node),
+            (false, true) => self.peering.dialer.ended(now, &address),
+            (false, false) => self.peering.on_dial_failed(now, address),
         }
-        let Peer { address, hello, .. } = peer;
         if let Reason::Misbehaved(offence) = &reason {
             // A liar is not asked again, even if its address was given.
             if self.peering.dialer.remove(&address) {
@@ -365,7 +432,10 @@ impl Light {
             }
             self.notice(Notice::Lied(address, offence.clone()));
         }
-        self.remember(address, hello.map(|hello| hello.tip), PeerStatus::Gone { reason: reason.clone() });
+        // Pages come and go, each with a new id.
+        if !address.is_page() {
+            self.remember(address, hello.map(|hello| hello.tip), PeerStatus::Gone { reason: reason.clone() });
+        }
         self.out.event(Event::PeerDisconnected { peer: id, address, reason });
     }
 
@@ -375,6 +445,9 @@ impl Light {
         *self.received.entry(message.kind()).or_default() += message.encoded_len() as u64;
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
+        }
+        if address.is_page() && !matches!(message, Message::Hello(_)) {
+            return self.received_from_page(now, id, message, at);
         }
         match message {
             Message::Hello(hello) => self.on_hello(now, id, hello),
@@ -415,12 +488,7 @@ impl Light {
                     }
                 }
             }
-            Message::Headers(headers) => {
-                if let Some(fork) = self.protocols.branches.received(now, id, &headers, &mut self.chain, &mut self.out)
-                {
-                    self.on_reorganisation(now, fork);
-                }
-            }
+            Message::Headers(headers) => self.headers(now, id, &headers),
             // Its first headers are still to come.
             Message::NoHeaders { from, end } => self.out.close(id, Reason::LacksBlocks { from: end, needed: from }),
             Message::FilterHeaders { stop, previous, hashes } => {
@@ -440,7 +508,7 @@ impl Light {
                 }
             }
             Message::Transaction(tx) => {
-                self.heard_of(id, address, tx.txid(), true);
+                self.heard_of(id, tx.txid(), true);
                 if let Some(watch) = &mut self.protocols.watch {
                     watch.transaction(&tx);
                 }
@@ -448,7 +516,7 @@ impl Light {
             Message::NotFound(items) => {
                 for item in &items {
                     if let Item::Transaction(txid) = item {
-                        self.heard_of(id, address, *txid, false);
+                        self.heard_of(id, *txid, false);
                     }
                 }
                 self.protocols.questions.not_found(id, &items);
@@ -481,14 +549,31 @@ impl Light {
             | Message::GetBlockTransactions { .. }
             | Message::BlockTransactions { .. }
             | Message::SendCompact(_) => {}
-            // It is no page.
-            Message::GetPages | Message::Pages(_) | Message::Signal { .. } | Message::NoPage { .. } => {}
+            Message::Pages(pages) => {
+                let connected = self.connected_pages();
+                self.protocols.pages.named(now, id, &pages, &connected);
+            }
+            Message::Signal { page, signal } => {
+                let connected = self.connected_pages();
+                self.protocols.pages.signal(now, id, (page, signal), &connected);
+            }
+            Message::NoPage { page } => self.protocols.pages.not_found(now, id, page),
+            // It brings nobody together.
+            Message::GetPages => {}
+        }
+    }
+
+    fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
+        if let Some(fork) = self.protocols.branches.received(now, id, headers, &mut self.chain, &mut self.out) {
+            self.on_reorganisation(now, fork);
         }
     }
 
     /// A peer has a transaction, or says that it has it not.
-    fn heard_of(&mut self, id: PeerId, peer: PeerAddr, txid: Txid, taken: bool) {
-        if self.protocols.handover.heard_of(id, txid) {
+    fn heard_of(&mut self, id: PeerId, txid: Txid, taken: bool) {
+        if self.protocols.handover.heard_of(id, txid, taken)
+            && let Some(peer) = self.peering.peers.get(id).map(|peer| peer.address)
+        {
             self.notice(Notice::HandedOver { txid, peer, taken });
         }
     }
@@ -551,10 +636,10 @@ impl Light {
             watch.on_reorganisation(fork, &self.chain);
         }
         self.out.event(Event::TipChanged { hash, height });
+        self.announce_tip(fork);
         // Peers may have met others since.
         if self.looked_at.is_none_or(|at| at + LOOK_INTERVAL <= now.mono) {
-            let ready: Vec<PeerId> = self.peering.peers.ready().collect();
-            ready.into_iter().for_each(|peer| self.look_for_nodes(now, peer));
+            self.nodes().into_iter().for_each(|peer| self.look_for_nodes(now, peer));
         }
     }
 
@@ -567,14 +652,15 @@ impl Light {
             self.carry_out_judgements(now);
         }
         self.peering.dial(now, self.config.outbound_target, None, &mut self.rng, &mut self.out);
+        self.call_pages(now);
         let synced = self.is_synced() || (self.goes_on && self.is_connected());
         if synced && !self.was_synced {
             self.notice(Notice::Synced);
         }
         self.was_synced = synced;
-        if synced {
-            // Peers are asked in the order in which they came; a proof is checked against all that is known by then.
-            let ready: Vec<PeerId> = self.peering.peers.ready().collect();
+        // Peers are asked in the order in which they came; a proof is checked against all that is known by then.
+        let ready = self.nodes();
+        if synced && !ready.is_empty() {
             self.advance_holdings(now, &ready);
             if let Some(watch) = &mut self.protocols.watch {
                 watch.advance(now, &ready, &self.chain, &mut self.out);
@@ -599,6 +685,26 @@ impl Light {
         self.out.take_sent();
         let deadline = self.deadline();
         self.out.wake_at(now, deadline);
+    }
+
+    /// Looks for other pages, and hands on what is to be done about calls with them.
+    fn call_pages(&mut self, now: Now) {
+        let relays = |id: &PeerId| {
+            let hello = self.peering.peers.get(*id).and_then(|peer| peer.hello.as_ref());
+            hello.is_some_and(|hello| hello.services & SERVICE_PAGES != 0)
+        };
+        let nodes: Vec<PeerId> = self.nodes().into_iter().filter(relays).collect();
+        let connected = self.connected_pages();
+        self.protocols.pages.advance(now, &nodes, &connected, &mut self.out);
+        for (page, call) in self.protocols.pages.take_news() {
+            self.notice(Notice::Call(page, call));
+        }
+    }
+
+    /// Pages with a connection, and who called.
+    fn connected_pages(&self) -> Vec<(NodeId, Direction)> {
+        let pages = self.peering.peers.iter().filter(|(_, peer)| peer.address.is_page());
+        pages.map(|(_, peer)| (peer.id, peer.direction)).collect()
     }
 
     /// Asks for proofs of what keys own, and follows the keys from there.
@@ -643,10 +749,7 @@ impl Protocol for Light {
 
     fn handle(&mut self, now: Now, input: Input) {
         match input {
-            Input::Connected { peer, address, direction: Direction::Outbound, id } => {
-                self.connected(now, peer, (id, address));
-            }
-            Input::Connected { peer, .. } => self.out.push(Output::Disconnect { peer, reason: Reason::Full }),
+            Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address } => {
                 self.peering.on_dial_failed(now, address);
                 self.remember(address, None, PeerStatus::Unreachable);
@@ -699,7 +802,7 @@ impl Protocol for Light {
         self.out.drain()
     }
 
-    /// A light client serves no peers, so it keeps no budgets.
+    /// A light client serves only a few pages, each within an allowance, so it keeps no budgets.
     fn budget_left(&self, _: Now, _: PeerId) -> i64 {
         0
     }

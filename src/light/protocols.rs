@@ -6,10 +6,12 @@ use super::handover::Handover;
 use super::headers::Headers;
 use super::holdings::Holdings;
 use super::lookups::Lookups;
+use super::pages::Pages;
 use super::proofs::Questions;
+use super::sharing::Sharing;
 use super::sync::PeerBranches;
 use super::watch::Watch;
-use crate::p2p::message::{SERVICE_CHAIN_PROOFS, TipClaim};
+use crate::p2p::message::{SERVICE_CHAIN_PROOFS, SERVICE_PAGES, TipClaim};
 use crate::p2p::outbox::Outbox;
 use crate::p2p::{Now, PeerId};
 use crate::primitives::time::MonoTime;
@@ -23,25 +25,32 @@ pub(super) struct Protocols {
     pub(super) holdings: Option<Holdings>,
     pub(super) watch: Option<Watch>,
     pub(super) handover: Handover,
+    pub(super) pages: Pages,
+    pub(super) sharing: Sharing,
 }
 
 impl Protocols {
-    /// A full node has said hello. Questions and filters are asked for once the headers are here.
+    /// A full node or a page has said hello. Questions and filters are asked for once the headers are here.
     pub(super) fn ready(
         &mut self,
         now: Now,
         id: PeerId,
-        (tip, services): (TipClaim, u64),
+        (tip, services, is_page): (TipClaim, u64, bool),
         chain: &Headers,
         out: &mut Outbox,
     ) {
-        let Self { branches, lookups: _, questions: _, holdings: _, watch: _, handover } = self;
+        let Self { branches, lookups: _, questions: _, holdings: _, watch: _, handover, pages, sharing: _ } = self;
         handover.ready(id, out);
-        branches.connected(now, id, (tip, services & SERVICE_CHAIN_PROOFS != 0), chain, out);
+        branches.connected(now, id, (tip, services & SERVICE_CHAIN_PROOFS != 0, is_page), chain, out);
+        if !is_page && services & SERVICE_PAGES != 0 {
+            pages.met_node(now);
+        }
     }
 
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, lookups, questions, holdings, watch, handover } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover, pages, sharing } = self;
+        pages.disconnected(id);
+        sharing.disconnected(id);
         lookups.disconnected(id);
         questions.disconnected(id);
         handover.disconnected(id);
@@ -55,7 +64,8 @@ impl Protocols {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
-        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
+        // Pages are looked for after every input.
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages: _, sharing: _ } = self;
         branches.tick(now, out);
         lookups.tick(now);
         questions.tick(now);
@@ -68,14 +78,17 @@ impl Protocols {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _ } = self;
         let watch = watch.as_ref().and_then(Watch::deadline);
         let holdings = holdings.as_ref().and_then(Holdings::deadline);
-        [branches.deadline(), lookups.deadline(), questions.deadline(), holdings, watch].into_iter().flatten().min()
+        let deadlines =
+            [branches.deadline(), lookups.deadline(), questions.deadline(), holdings, watch, pages.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { branches, lookups, questions, holdings, watch, handover: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _ } = self;
+        pages.extend_deadlines(by);
         branches.extend_deadlines(by);
         lookups.extend_deadlines(by);
         questions.extend_deadlines(by);

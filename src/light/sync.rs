@@ -9,6 +9,9 @@
 //! disconnected if a header breaks a rule, or its headers have less work than it claimed. Of valid chains the one with
 //! most work wins, so a peer that hides blocks hides them in vain if another does not.
 //!
+//! Other pages are asked last, and for headers first: they keep a proof and the headers above it, so only one that is far behind
+//! them needs their proof, which may be thousands of blocks old. Nothing waits for a page as long as there is a node.
+//!
 //! Headers of the easiest difficulty cost little, but not many of them: the difficulty rule makes a chain that is
 //! longer than the time since genesis allows ever harder. A branch other than the best is nevertheless kept only once
 //! it is known to have more work: it is first checked without being stored, then requested again.
@@ -84,6 +87,7 @@ struct Branch {
 #[derive(Debug)]
 struct PeerBranch {
     claim: TipClaim,
+    is_page: bool,
     serves_proofs: bool,
     /// When it was last asked for a proof of its chain.
     proof_asked: Option<MonoTime>,
@@ -110,12 +114,13 @@ impl PeerBranches {
         &mut self,
         now: Now,
         peer: PeerId,
-        (claim, serves_proofs): (TipClaim, bool),
+        (claim, serves_proofs, is_page): (TipClaim, bool, bool),
         chain: &Headers,
         out: &mut Outbox,
     ) {
         let state = PeerBranch {
             claim,
+            is_page,
             serves_proofs,
             proof_asked: None,
             rival: None,
@@ -143,10 +148,28 @@ impl PeerBranches {
         self.advance(now, chain, out);
     }
 
-    /// Whether every peer has sent all it has.
+    /// Whether every node has sent all it has; every page, if there is no node.
     pub(super) fn is_settled(&self) -> bool {
         let awaits_headers = |asked: &Asked| matches!(asked.what, Awaited::Headers(_));
-        self.peers.values().all(|state| state.has_sent_all && !state.asked.as_ref().is_some_and(awaits_headers))
+        let is_settled = |state: &PeerBranch| state.has_sent_all && !state.asked.as_ref().is_some_and(awaits_headers);
+        let has_nodes = self.has_nodes();
+        self.peers.values().all(|state| (state.is_page && has_nodes) || is_settled(state))
+    }
+
+    fn has_nodes(&self) -> bool {
+        self.peers.values().any(|state| !state.is_page)
+    }
+
+    /// A peer does not keep the headers that it was asked for. A page may prove what is below those that it keeps.
+    pub(super) fn lacks_headers(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if state.take_asked().is_none() {
+            return;
+        }
+        match state.may_prove(now) {
+            true => state.ask_proof(now, peer, out),
+            false => out.close(peer, Reason::Stalled),
+        }
     }
 
     /// Whether a peer has sent all it has.
@@ -204,16 +227,18 @@ impl PeerBranches {
             {
                 state.begin(now, *peer, ahead, chain, out);
             }
-        } else if self.peers.values().all(|state| state.asked.is_none())
-            && let Some((peer, state)) = self.peers.iter_mut().max_by_key(|(_, state)| state.claim.work)
+        } else if let has_nodes = self.has_nodes()
+            && self.peers.values().all(|state| state.asked.is_none() || (state.is_page && has_nodes))
+            && let Some((peer, state)) =
+                self.peers.iter_mut().max_by_key(|(_, state)| (!state.is_page, state.claim.work))
         {
             state.begin(now, *peer, ahead, chain, out);
         }
         // A proof of the chain that is here takes the place of its many headers.
         let can_prove = |(_, state): &(&PeerId, &mut PeerBranch)| state.asked.is_none() && state.may_prove(now);
         if chain.kept() > MAX_KEPT.saturating_mul(self.proof_ahead as usize)
-            && self.peers.values().all(|state| state.has_sent_all && state.asked.is_none())
-            && let Some((peer, state)) = self.peers.iter_mut().find(can_prove)
+            && self.peers.values().all(|state| state.is_page || (state.has_sent_all && state.asked.is_none()))
+            && let Some((peer, state)) = self.peers.iter_mut().filter(|(_, state)| !state.is_page).find(can_prove)
         {
             state.ask_proof(now, *peer, out);
         }
@@ -232,6 +257,7 @@ impl PeerBranches {
         for PeerBranch {
             asked,
             claim: _,
+            is_page: _,
             serves_proofs: _,
             // An interval, not a deadline.
             proof_asked: _,
@@ -256,7 +282,7 @@ impl PeerBranch {
     fn begin(&mut self, now: Now, peer: PeerId, ahead: u32, chain: &Headers, out: &mut Outbox) {
         let is_far = self.claim.height > chain.height().saturating_add(ahead);
         let before_first = chain.first().saturating_sub(1);
-        if is_far && self.may_prove(now) {
+        if is_far && !self.is_page && self.may_prove(now) {
             self.ask_proof(now, peer, out);
         } else if self.claim.height < before_first && chain.work_at(before_first) >= Some(self.claim.work) {
             // Its headers would be compared with those that are not kept, and it has less work whatever they are.
@@ -318,7 +344,11 @@ impl PeerBranch {
     fn settle(&mut self, peer: PeerId, out: &mut Outbox) {
         let shown = self.shown.map_or(Work::ZERO, |shown| shown.work);
         if !self.has_sent_all && self.claim.work > shown {
-            out.offence(peer, Offence::EmptyClaim { claimed: self.claim.work, shown });
+            match self.is_page {
+                // What it has on top of an old proof may be more than was asked for.
+                true => out.close(peer, Reason::Stalled),
+                false => out.offence(peer, Offence::EmptyClaim { claimed: self.claim.work, shown }),
+            }
         }
         self.take_asked();
         (self.has_sent_all, self.branch, self.rival) = (true, None, None);

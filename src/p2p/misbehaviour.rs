@@ -65,6 +65,9 @@ pub enum Offence {
     /// Sent a transaction that breaks a rule at every tip.
     #[error("sent a bad transaction: {0}")]
     BadTransaction(RuleError),
+    /// A page sent such a transaction: it may be another page's, and pages cannot check signatures.
+    #[error("passed on a bad transaction: {0}")]
+    BadRelayedTransaction(RuleError),
     /// Pushed too many transactions that are known, refused, or without their parents.
     #[error("pushed too many useless transactions")]
     PushFlood,
@@ -168,6 +171,7 @@ impl Offence {
             | Self::BadTransaction(_) => BAN_POINTS,
             // Answers that cross with a time-out look like these, so only repetition counts.
             Self::UnconnectedHeaders | Self::RequestFlood | Self::UnrequestedNodes | Self::InventoryFlood => 10,
+            Self::BadRelayedTransaction(_) => 10,
             Self::UnrequestedBlock
             | Self::UnrequestedContent
             | Self::UnrequestedBlockTransactions

@@ -63,9 +63,14 @@ impl Outbox {
     }
 
     /// The same for a transaction.
-    pub(crate) fn on_refused_transaction(&mut self, peer: PeerId, error: &MempoolError) {
+    pub(crate) fn on_refused_transaction(
+        &mut self,
+        peer: PeerId,
+        error: &MempoolError,
+        offence: fn(RuleError) -> Offence,
+    ) {
         if let Some(rule) = error.fault() {
-            self.offence(peer, Offence::BadTransaction(rule.clone()));
+            self.offence(peer, offence(rule.clone()));
         }
         self.report_local(error.blame(), error);
     }

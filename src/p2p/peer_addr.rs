@@ -24,7 +24,7 @@ const WEBRTC: u8 = 1;
 ///
 /// Its text is `IP:PORT` for TCP, with an IPv6 address in brackets, and libp2p's multiaddr for WebRTC:
 /// `/ip4/192.0.2.1/udp/4001/webrtc-direct/certhash/uEi…`, whose last part is a multibase (`u`: base64url without padding)
-/// of a multihash.
+/// of a multihash. A page has none; `page/` and its id stand for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PeerAddr {
     /// A TCP port.
@@ -105,6 +105,17 @@ impl PeerAddr {
     /// Bytes of the longest encoding.
     pub const MAX_LEN: usize = 1 + 16 + 2 + 32;
 
+    /// What stands for the address of a browser page that was met through a node: no port, and its id in the certificate's place.
+    /// Nobody can dial it, so it is in no address book, and no peer is told of it.
+    pub fn page(id: [u8; 32]) -> Self {
+        Self::WebRtc { socket: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certhash: id }
+    }
+
+    /// Whether it is a [`PeerAddr::page`].
+    pub fn is_page(&self) -> bool {
+        matches!(self, Self::WebRtc { socket, .. } if socket.port() == 0 && socket.ip().is_unspecified())
+    }
+
     /// A TCP port of this node, whose IP others know better.
     pub fn tcp_port(port: u16) -> Self {
         Self::Tcp(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
@@ -183,6 +194,7 @@ impl fmt::Display for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(socket) => write!(f, "{socket}"),
+            Self::WebRtc { certhash, .. } if self.is_page() => write!(f, "page/{}", hex::encode(certhash)),
             Self::WebRtc { socket, certhash } => {
                 let ip = socket.ip();
                 let family = if ip.is_ipv4() { "ip4" } else { "ip6" };
@@ -351,6 +363,10 @@ mod tests {
         }
         assert_eq!(PeerAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x808, 0x101], 5)).to_string(), "8.8.1.1:5");
         assert_ne!(webrtc("8.8.1.1:5"), PeerAddr::Tcp("8.8.1.1:5".parse().unwrap()));
+        let page = PeerAddr::page([7; 32]);
+        assert!(page.is_page() && !page.is_valid() && !webrtc("8.8.1.1:5").is_page());
+        assert_eq!(page.to_string(), format!("page/{}", "07".repeat(32)));
+        assert!(page.to_string().parse::<PeerAddr>().is_err(), "nobody can dial it");
         assert!(!Transports::default().can_dial(&webrtc("8.8.1.1:5")));
         assert!(Transports::default().can_dial(&PeerAddr::tcp_port(5)));
     }

@@ -6,7 +6,7 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::Hello;
+use crate::p2p::message::{Hello, SERVICE_PAGES, is_full_node};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::time::{MonoTime, UnixTime};
 
@@ -46,6 +46,12 @@ impl Peer {
             hello: None,
             last_useful: None,
         }
+    }
+
+    /// Whether it is a browser page that other pages may call.
+    pub(crate) fn is_page(&self) -> bool {
+        let services = self.hello.as_ref().map_or(0, |hello| hello.services);
+        services & SERVICE_PAGES != 0 && !is_full_node(services)
     }
 
     /// Whether it was worth dialling, though it ended for `reason`.

@@ -2,6 +2,7 @@
 
 mod headers;
 mod holdings;
+mod pages;
 mod proofs;
 mod succinct;
 mod watch;

@@ -15,6 +15,7 @@
 //! | 4 | height | headers | keep them in place of all kept above that height |
 //! | 5 | milliseconds | | call [`tick`] after so long; replaces the call before |
 //! | 6 | | text | show it on the page |
+//! | 8 | step | page's id in hex, a line feed, a description | a step of a call with another page: 0, describe this side; 1, take the offer with this description, and describe this side; 2, take the answer with this description; 3, it has come to nothing. A description goes back with [`signal`] |
 //! | 7 | height | bytes | keep them in place of all that was kept; the headers above that height come next, to stand after them |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
@@ -27,6 +28,7 @@ mod session;
 
 use std::cell::RefCell;
 
+use cairn::light::Call;
 use session::{Output, Session, Times};
 
 /// What lies in the module's memory.
@@ -114,12 +116,19 @@ pub extern "C" fn tick(mono_ms: f64, unix_secs: f64) {
 }
 
 /// The dial to the input, an address, succeeded: the connection's number, which is never used again; 0 without a client. After
-/// the address of a WebRTC port come a space and the SHA-256 of the page's own certificate, in hex.
+/// the address of a WebRTC port come a space and the SHA-256 of the page's own certificate, in hex. A call's is `page/` and the other page's id in hex, then both certificates'
+/// hashes, this page's first.
 #[unsafe(no_mangle)]
 pub extern "C" fn opened(mono_ms: f64, unix_secs: f64) -> u32 {
     let mut number = 0;
     with(mono_ms, unix_secs, |session, times, address| number = session.opened(times, address));
     number
+}
+
+/// This side of a call, for another page. The input is the page's id in hex, a line feed, and the description.
+#[unsafe(no_mangle)]
+pub extern "C" fn signal(mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, input| session.signal(times, input));
 }
 
 /// The dial to the input, an address, failed.
@@ -154,6 +163,15 @@ pub extern "C" fn next_output() -> u64 {
             Output::Begin(above, bytes) => (7, above, bytes),
             Output::WakeIn(millis) => (5, millis, Vec::new()),
             Output::Tell(text) => (6, 0, text.into_bytes()),
+            Output::Call(page, call) => {
+                let (step, description) = match call {
+                    Call::Make => (0, Vec::new()),
+                    Call::Take(description) => (1, description),
+                    Call::Complete(description) => (2, description),
+                    Call::End => (3, Vec::new()),
+                };
+                (8, step, [format!("{page}\n").into_bytes(), description].concat())
+            }
         };
         *output = bytes;
         kind << 32 | u64::from(argument)

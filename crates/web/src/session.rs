@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use cairn::consensus::params::{Params, ParamsError};
-use cairn::light::{Config, Headers, Light, Notice, PeerStatus, Question, Scope};
+use cairn::light::{Call, Config, Headers, Light, Notice, PeerStatus, Question, Scope};
 use cairn::p2p::frame::{Decoder, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
@@ -22,6 +22,8 @@ use crate::purse::Purse;
 
 /// Bytes of the seed.
 const SEED_BYTES: usize = 32;
+/// What stands before the id of a page in the place of its address.
+const PAGE: &str = "page/";
 /// Nodes to find besides those that are given.
 const OTHERS: usize = 2;
 
@@ -48,6 +50,7 @@ pub(crate) enum Output {
     Keep(u32, Vec<u8>),
     WakeIn(u32),
     Tell(String),
+    Call(NodeId, Call),
 }
 
 /// Why no client starts.
@@ -94,6 +97,7 @@ enum Stage {
 
 struct Connection {
     address: PeerAddr,
+    direction: Direction,
     stage: Stage,
 }
 
@@ -157,11 +161,13 @@ impl Session {
         keyed::set_key(key);
         // What is dialled is what `add_peer` is given.
         let transports = Transports { tcp: false, webrtc: false };
-        let config = Config { seed: random(&mut rng), transports, outbound_target: OTHERS, ..Config::default() };
+        let identity = Identity::from_secret(random(&mut rng));
+        let page = Some(identity.id());
+        let config = Config { seed: random(&mut rng), transports, outbound_target: OTHERS, page, ..Config::default() };
         Ok(Self {
             client: Some(Client::Waits { chain: Headers::new(params.clone()), config }),
             params,
-            identity: Identity::from_secret(random(&mut rng)),
+            identity,
             rng,
             dials: List(Vec::new()),
             connections: List(Vec::new()),
@@ -204,65 +210,116 @@ impl Session {
     pub(crate) fn opened(&mut self, times: Times, input: &[u8]) -> u32 {
         self.last_connection += 1;
         let number = self.last_connection;
-        let expected =
-            carried(input).and_then(|(address, carrier)| Some((address, carrier, self.dials.remove(&address)?)));
-        let Some((address, carrier, id)) = expected else {
+        let Some((address, carrier, direction, id)) = self.expected(input) else {
             // The client did not dial that.
             self.outputs.push_back(Output::Close(number));
             return number;
         };
-        let begun =
-            Handshake::initiate(&self.identity, &carrier, id, random(&mut self.rng)).and_then(|mut handshake| {
-                let first = handshake.send()?;
-                Ok((handshake, first))
-            });
-        match begun {
-            Ok((handshake, first)) => {
+        let seed = random(&mut self.rng);
+        let begun = match direction {
+            Direction::Outbound => Handshake::initiate(&self.identity, &carrier, id, seed),
+            Direction::Inbound => Handshake::respond(&self.identity, &carrier, seed),
+        };
+        match begun.and_then(|mut handshake| Ok((handshake.send()?, handshake))) {
+            Ok((first, handshake)) => {
                 let stage = Stage::Handshake { handshake, received: Vec::new() };
-                self.connections.insert(number, Connection { address, stage });
+                self.connections.insert(number, Connection { address, direction, stage });
                 self.outputs.extend(first.map(|first| Output::Write(number, first)));
             }
             Err(error) => {
                 self.outputs.push_back(Output::Tell(format!("{address}: {error}")));
                 self.outputs.push_back(Output::Close(number));
-                self.handle(times, Input::ConnectFailed { address });
+                self.failed(times, address);
             }
         }
         number
     }
 
+    /// What an open connection is, if it was dialled, or is that of a call: see [`crate::opened`].
+    fn expected(&mut self, input: &[u8]) -> Option<(PeerAddr, Carrier, Direction, Option<NodeId>)> {
+        let text = std::str::from_utf8(input).ok()?;
+        let (name, hashes) = text.split_once(' ').unwrap_or((text, ""));
+        if let Some(id) = name.strip_prefix(PAGE) {
+            let id = NodeId(sha256(id)?);
+            let direction = self.light()?.call_direction(&id)?;
+            let (own, theirs) = hashes.split_once(' ')?;
+            let (own, theirs) = (sha256(own)?, sha256(theirs)?);
+            let (node, page) = if direction == Direction::Outbound { (theirs, own) } else { (own, theirs) };
+            return Some((PeerAddr::page(id.0), Carrier::WebRtc { node, page }, direction, Some(id)));
+        }
+        let address = name.parse().ok()?;
+        let carrier = match address {
+            PeerAddr::Tcp(_) => Carrier::Tcp,
+            PeerAddr::WebRtc { certhash, .. } => Carrier::WebRtc { node: certhash, page: sha256(hashes)? },
+        };
+        Some((address, carrier, Direction::Outbound, self.dials.remove(&address)?))
+    }
+
     pub(crate) fn dial_failed(&mut self, times: Times, address: &[u8]) {
-        if let Some(address) = parse(address).filter(|address| self.dials.remove(address).is_some()) {
-            self.handle(times, Input::ConnectFailed { address });
+        let page = std::str::from_utf8(address).ok().and_then(|text| sha256(text.strip_prefix(PAGE)?));
+        match (page, parse(address)) {
+            (Some(id), _) => self.failed(times, PeerAddr::page(id)),
+            (None, Some(address)) if self.dials.remove(&address).is_some() => self.failed(times, address),
+            (None, _) => {}
         }
     }
 
+    /// There is no connection with what was dialled or called.
+    fn failed(&mut self, times: Times, address: PeerAddr) {
+        match (address, &mut self.client) {
+            (PeerAddr::WebRtc { certhash, .. }, Some(Client::Runs(light))) if address.is_page() => {
+                light.call_failed(times.now(), NodeId(certhash));
+                self.drain(times);
+            }
+            _ => self.handle(times, Input::ConnectFailed { address }),
+        }
+    }
+
+    /// A description of this side for a call: a page's id in hex, a line feed, the description.
+    pub(crate) fn signal(&mut self, times: Times, input: &[u8]) {
+        let Some(Client::Runs(light)) = &mut self.client else { return };
+        let Some((id, [b'\n', description @ ..])) = input.split_at_checked(64) else { return };
+        let Some(id) = std::str::from_utf8(id).ok().and_then(sha256) else { return };
+        light.describe(times.now(), NodeId(id), description.to_vec());
+        self.drain(times);
+    }
+
     pub(crate) fn received(&mut self, times: Times, number: u32, bytes: &[u8]) {
-        let Some(Connection { address, stage }) = self.connections.remove(&number) else { return };
+        let Some(Connection { address, direction, stage }) = self.connections.remove(&number) else { return };
         let peer = PeerId(number.into());
         match stage {
             Stage::Handshake { handshake, received } => {
                 let advanced = self.advance(number, handshake, [&received, bytes].concat());
-                let (stage, id) = match advanced {
-                    Ok(advanced) => advanced,
-                    Err(error) => {
-                        self.outputs.push_back(Output::Tell(format!("{address}: {error}")));
-                        self.outputs.push_back(Output::Close(number));
-                        return self.handle(times, Input::ConnectFailed { address });
+                // A page that was called through a node has to be the one that the node named.
+                let is_other = |id: &NodeId| address.is_page() && address != PeerAddr::page(id.0);
+                let why = match advanced {
+                    Ok((_, Some(id))) if is_other(&id) => "another page answers".to_owned(),
+                    Ok((stage, id)) => {
+                        self.connections.insert(number, Connection { address, direction, stage });
+                        if let Some(id) = id {
+                            self.handle(times, Input::Connected { peer, address, direction, id });
+                        }
+                        return self.read(times, number);
                     }
+                    Err(error) => error.to_string(),
                 };
-                self.connections.insert(number, Connection { address, stage });
-                if let Some(id) = id {
-                    self.handle(times, Input::Connected { peer, address, direction: Direction::Outbound, id });
-                }
+                self.outputs.push_back(Output::Tell(format!("{address}: {why}")));
+                self.outputs.push_back(Output::Close(number));
+                return self.failed(times, address);
             }
             Stage::Open { sealer, mut opener, decoder } => {
                 opener.push(bytes);
                 // It is back before its messages are handled, which may end it or write to it.
                 let stage = Stage::Open { sealer, opener, decoder };
-                self.connections.insert(number, Connection { address, stage });
+                self.connections.insert(number, Connection { address, direction, stage });
             }
         }
+        self.read(times, number);
+    }
+
+    /// Handles the messages that a connection's bytes hold.
+    fn read(&mut self, times: Times, number: u32) {
+        let peer = PeerId(number.into());
         loop {
             match self.next_message(number) {
                 Ok(None) => return,
@@ -320,11 +377,10 @@ impl Session {
 
     pub(crate) fn closed(&mut self, times: Times, number: u32) {
         let Some(connection) = self.connections.remove(&number) else { return };
-        let input = match connection.stage {
-            Stage::Handshake { .. } => Input::ConnectFailed { address: connection.address },
-            Stage::Open { .. } => Input::Disconnected { peer: PeerId(number.into()) },
-        };
-        self.handle(times, input);
+        match connection.stage {
+            Stage::Handshake { .. } => self.failed(times, connection.address),
+            Stage::Open { .. } => self.handle(times, Input::Disconnected { peer: PeerId(number.into()) }),
+        }
     }
 
     /// The hash of the network's genesis block.
@@ -451,6 +507,10 @@ impl Session {
             self.carry_out(times, output);
         }
         for notice in notices {
+            if let Notice::Call(page, call) = notice {
+                self.on_call(page, call);
+                continue;
+            }
             let told = self.told(notice).map(Output::Tell);
             self.outputs.extend(told);
         }
@@ -496,6 +556,21 @@ impl Session {
         }
     }
 
+    /// A step of a call is for the page to do. The connection of one that ends goes with it.
+    fn on_call(&mut self, page: NodeId, call: Call) {
+        if call == Call::End {
+            let address = PeerAddr::page(page.0);
+            let is_of = |(_, connection): &(u32, Connection)| {
+                connection.address == address && matches!(connection.stage, Stage::Handshake { .. })
+            };
+            if let Some(number) = self.connections.0.iter().find(|known| is_of(known)).map(|(number, _)| *number) {
+                self.connections.remove(&number);
+                self.outputs.push_back(Output::Close(number));
+            }
+        }
+        self.outputs.push_back(Output::Call(page, call));
+    }
+
     /// What the page is to show of a notice. Written out for those that there can be: `Debug` of all takes 6 kB more of the module.
     fn told(&mut self, notice: Notice) -> Option<String> {
         match notice {
@@ -510,7 +585,9 @@ impl Session {
                 self.purse.answered(&txid, answer);
                 None
             }
-            Notice::Answered(..) | Notice::Payment(_) | Notice::Watched { .. } | Notice::Proven => None,
+            Notice::Answered(..) | Notice::Payment(_) | Notice::Watched { .. } | Notice::Proven | Notice::Call(..) => {
+                None
+            }
         }
     }
 }
@@ -519,18 +596,6 @@ fn random(rng: &mut ChaCha20Rng) -> [u8; SEED_BYTES] {
     let mut bytes = [0; SEED_BYTES];
     rng.fill_bytes(&mut bytes);
     bytes
-}
-
-/// An address, and what carries a connection there: see [`crate::opened`].
-fn carried(input: &[u8]) -> Option<(PeerAddr, Carrier)> {
-    let text = std::str::from_utf8(input).ok()?;
-    let (address, own) = text.split_once(' ').unwrap_or((text, ""));
-    let address = address.parse().ok()?;
-    let carrier = match address {
-        PeerAddr::Tcp(_) => Carrier::Tcp,
-        PeerAddr::WebRtc { certhash, .. } => Carrier::WebRtc { node: certhash, page: sha256(own)? },
-    };
-    Some((address, carrier))
 }
 
 /// A SHA-256 from 64 hex digits.

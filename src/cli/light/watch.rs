@@ -43,7 +43,8 @@ impl Session<'_> {
                     | Notice::Answered(..)
                     | Notice::Proven
                     | Notice::NotProven(_)
-                    | Notice::HandedOver { .. } => {}
+                    | Notice::HandedOver { .. }
+                    | Notice::Call(..) => {}
                 }
             }
             let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;

@@ -177,7 +177,8 @@ impl Node {
             return charge(&mut self.protocols.pushes, pushes::USELESS);
         }
         let Some(peer) = self.peering.peers.get(id) else { return };
-        let sender = Sender { connection: id.0, host: (!peer.manual).then(|| peer.address.ip()) };
+        let is_page = peer.is_page();
+        let sender = Sender { connection: id.0, host: (!peer.manual && !is_page).then(|| peer.address.ip()) };
         match self.mempool.accept_from(Some(sender), tx, &self.chain, now.unix) {
             Ok(accepted) => {
                 if let Some(peer) = self.peering.peers.get_mut(id) {
@@ -197,7 +198,8 @@ impl Node {
             Err(error) => {
                 charge(&mut self.protocols.pushes, pushes::USELESS);
                 self.refused.insert(txid);
-                self.out.on_refused_transaction(id, &error);
+                let offence = if is_page { Offence::BadRelayedTransaction } else { Offence::BadTransaction };
+                self.out.on_refused_transaction(id, &error, offence);
             }
         }
     }
@@ -220,11 +222,12 @@ impl Node {
         }
         self.protocols.relay.announce_all(now, admitted, &mut self.rng);
         for (sender, rule) in blamed {
-            let (peer, offence) = (PeerId(sender.connection), Offence::BadTransaction(rule.clone()));
-            if self.peering.peers.get(peer).is_some() {
-                self.out.offence(peer, offence);
+            let peer = PeerId(sender.connection);
+            if let Some(sender) = self.peering.peers.get(peer) {
+                let offence = if sender.is_page() { Offence::BadRelayedTransaction } else { Offence::BadTransaction };
+                self.out.offence(peer, offence(rule.clone()));
             } else if let Some(host) = sender.host {
-                self.peering.ban_address(now, host, &offence, &mut self.out);
+                self.peering.ban_address(now, host, &Offence::BadTransaction(rule.clone()), &mut self.out);
             }
         }
     }

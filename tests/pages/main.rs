@@ -1,6 +1,8 @@
 //! The pages that this project serves or ships, in a real browser.
 
 mod browser;
+#[cfg(feature = "webrtc")]
+mod calls;
 mod explorer;
 mod history;
 #[cfg(feature = "webrtc")]

@@ -14,7 +14,7 @@ fn fill(browser: &Browser, field: &str, text: &str) {
 }
 
 /// Makes a wallet of words, or a new one.
-fn open(browser: &Browser, words: &str, passphrase: &str) {
+pub fn open(browser: &Browser, words: &str, passphrase: &str) {
     fill(browser, "words-old", words);
     fill(browser, "passphrase-new", passphrase);
     browser.click("#make button");
@@ -26,14 +26,14 @@ fn unlock(browser: &Browser, passphrase: &str) {
     browser.click("#unlock button");
 }
 
-fn review(browser: &Browser, payee: &str, amount: &str, rate: &str) {
+pub fn review(browser: &Browser, payee: &str, amount: &str, rate: &str) {
     for (field, text) in [("payee", payee), ("amount", amount), ("rate", rate)] {
         fill(browser, field, text);
     }
     browser.click("#pay button");
 }
 
-fn wait_for_spendable(browser: &Browser, amount: &str) {
+pub fn wait_for_spendable(browser: &Browser, amount: &str) {
     browser.wait(&format!("document.getElementById('spendable').textContent === '{amount}'"));
 }
 
@@ -45,7 +45,7 @@ fn wallet(scene: &Scene, passphrase: &str, args: &[&str]) -> Done {
 }
 
 /// Pays from the owner's wallet, in a block.
-fn pay(scene: &Scene, node: &Node, to: &str, amount: &str) {
+pub fn pay(scene: &Scene, node: &Node, to: &str, amount: &str) {
     scene.place.run("a", &["wallet", "send", to, amount]).ok();
     node.generate(1, &scene.owner);
 }

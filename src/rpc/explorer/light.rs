@@ -27,6 +27,8 @@ const STYLE: &str = include_str!("light/light.css");
 const SCRIPT: &str = concat!(
     include_str!("light/dial.js"),
     "\n",
+    include_str!("light/call.js"),
+    "\n",
     include_str!("light/store.js"),
     "\n",
     include_str!("light/client.js"),

@@ -2,7 +2,7 @@
 
 /** Bytes of a message on a data channel. */
 const FRAME = 16 * 1024;
-/** Connections at a time: a browser counts closed ones for a while. */
+/** Connections to nodes at a time: a browser counts closed ones for a while. */
 const MAX_CONNECTIONS = 8;
 
 /** A compiled module of the page. */
@@ -42,6 +42,10 @@ async function run(module, genesis, peers, told, changed) {
             else if (kind === 3) close(argument);
             else if (kind === 4) chain.keep(argument, bytes);
             else if (kind === 7) chain.begin(argument, bytes);
+            else if (kind === 8) {
+                const [, id, words] = /^(\w+)\n([^]*)$/.exec(new TextDecoder().decode(bytes));
+                pages.step(argument, id, words);
+            }
             else if (kind === 5) {
                 clearTimeout(timer);
                 timer = setTimeout(() => input(() => client.tick(...times())), argument);
@@ -67,17 +71,17 @@ async function run(module, genesis, peers, told, changed) {
     const reach = async (address) => {
         let link;
         try {
-            if (open.size >= MAX_CONNECTIONS) throw new Error("too many connections");
+            if ([...open.values()].filter(({ node }) => node).length >= MAX_CONNECTIONS) throw new Error("too many connections");
             link = await dial(address);
         } catch (error) {
-            told(`${address}: ${error.message}`);
-            input(() => {
-                putText(address);
-                client.dial_failed(...times());
-            });
-            return;
+            return failed(address, error);
         }
-        putText(`${address} ${link.certificate}`);
+        link.node = address;
+        attach(`${address} ${link.certificate}`, link);
+    };
+    /** Gives the client a channel that is open. */
+    const attach = (words, link) => {
+        putText(words);
         const number = client.opened(...times());
         open.set(number, link);
         const ended = () => {
@@ -96,6 +100,24 @@ async function run(module, genesis, peers, told, changed) {
         };
         act();
     };
+
+    const failed = (address, error) => {
+        told(`${address}: ${error.message}`);
+        input(() => {
+            putText(address);
+            client.dial_failed(...times());
+        });
+    };
+    const pages = calls(
+        () => [...open.values()].filter(({ node }) => node).flatMap(({ node }) => stunServer(node)).slice(0, 2),
+        (id, words) =>
+            input(() => {
+                putText(`${id}\n${words}`);
+                client.signal(...times());
+            }),
+        (id, link) => attach(`page/${id} ${essence(link.connection.localDescription.sdp).certificate} ${link.theirs}`, link),
+        (id, error) => failed(`page/${id}`, error),
+    );
 
     const seed = crypto.getRandomValues(new Uint8Array(32));
     const beginning = bytesOf(genesis);
@@ -149,6 +171,7 @@ async function run(module, genesis, peers, told, changed) {
         },
         stop() {
             clearTimeout(timer);
+            pages.stop();
             for (const number of [...open.keys()]) close(number);
         },
     };

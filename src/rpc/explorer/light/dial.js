@@ -19,57 +19,80 @@ function parseAddress(text) {
     return { family: found[1], ip: found[2], port: Number(found[3]), hash: multihash.subarray(2) };
 }
 
-/** The node's side of the session description, which no one has to send: docs/protocol.md has every line. */
-function answer({ family, ip, port, hash }, fragment) {
+/** The other side's session description, which it does not send: docs/protocol.md has every line. */
+function remote({ hash, fragment, password, setup, candidates, lite = [], at = "IP4 0.0.0.0" }) {
     const fingerprint = Array.from(hash, (byte) => hex([byte]).toUpperCase()).join(":");
     return [
         "v=0",
         "o=- 0 0 IN IP4 0.0.0.0",
         "s=-",
         "t=0 0",
-        "a=ice-lite",
+        ...lite,
         "m=application 9 UDP/DTLS/SCTP webrtc-datachannel",
-        `c=IN IP${family} ${ip}`,
+        `c=IN ${at}`,
         "a=mid:0",
         `a=ice-ufrag:${fragment}`,
-        `a=ice-pwd:${fragment}`,
+        `a=ice-pwd:${password}`,
         `a=fingerprint:sha-256 ${fingerprint}`,
-        "a=setup:passive",
+        `a=setup:${setup}`,
         "a=sctp-port:5000",
         "a=max-message-size:262144",
-        `a=candidate:1 1 udp 2130706431 ${ip} ${port} typ host`,
+        ...candidates.map((candidate) => `a=candidate:${candidate}`),
         "",
     ].join("\r\n");
 }
 
-/** A data channel to a node, once it is open, and the page's certificate on it. */
-async function dial(address) {
-    const node = parseAddress(address);
-    const connection = new RTCPeerConnection();
+/** What the other side has to know of a page's session description. */
+function essence(sdp) {
+    const find = (pattern) => pattern.exec(sdp)[1];
+    return {
+        certificate: find(/^a=fingerprint:sha-256 ([\dA-Fa-f:]+)/m).replaceAll(":", "").toLowerCase(),
+        fragment: find(/^a=ice-ufrag:(\S+)/m),
+        password: find(/^a=ice-pwd:(\S+)/m),
+        candidates: Array.from(sdp.matchAll(/^a=candidate:(\S+ 1 udp .*)$/gim), ([, candidate]) => candidate.trim()),
+    };
+}
+
+/** A connection with its data channel, which `ready` says is open. */
+function connect(iceServers) {
+    const connection = new RTCPeerConnection({ iceServers });
     const channel = connection.createDataChannel("cairn", { negotiated: true, id: 0 });
     channel.binaryType = "arraybuffer";
+    const ready = new Promise((resolve, reject) => {
+        channel.onopen = resolve;
+        channel.onclose = () => reject(new Error("the other side closed the channel"));
+        connection.onconnectionstatechange = () => {
+            if (connection.connectionState === "failed") reject(new Error("no answer"));
+        };
+        setTimeout(() => reject(new Error("no answer in time")), DIAL_TIMEOUT);
+    });
+    // It is awaited later; until then a failure must not count as unheard.
+    ready.catch(() => {});
+    return { connection, channel, ready };
+}
+
+/** A data channel to a node, once it is open, and the page's certificate on it. */
+async function dial(address) {
+    const { family, ip, port, hash } = parseAddress(address);
+    const link = connect([]);
     try {
-        const ready = new Promise((resolve, reject) => {
-            channel.onopen = resolve;
-            channel.onclose = () => reject(new Error("the node closed the channel"));
-            connection.onconnectionstatechange = () => {
-                if (connection.connectionState === "failed") reject(new Error("no answer"));
-            };
-            setTimeout(() => reject(new Error("no answer in time")), DIAL_TIMEOUT);
-        });
-        // It is awaited below; until then a failure must not count as unheard.
-        ready.catch(() => {});
-        await connection.setLocalDescription(await connection.createOffer());
-        const offer = connection.localDescription.sdp;
-        const certificate = /^a=fingerprint:sha-256 ([\dA-Fa-f:]+)/m.exec(offer)[1].replaceAll(":", "");
-        const password = /^a=ice-pwd:(\S+)/m.exec(offer)[1];
-        const bytes = certificate.match(/../g).map((byte) => parseInt(byte, 16));
-        const fragment = `1${btoa(String.fromCharCode(...bytes)).replace(/=+$/, "")}${password}`;
-        await connection.setRemoteDescription({ type: "answer", sdp: answer(node, fragment) });
-        await ready;
-        return { connection, channel, certificate: certificate.toLowerCase() };
+        await link.connection.setLocalDescription(await link.connection.createOffer());
+        const { certificate, password } = essence(link.connection.localDescription.sdp);
+        const fragment = `1${btoa(String.fromCharCode(...fromHex(certificate))).replace(/=+$/, "")}${password}`;
+        const node = {
+            hash,
+            fragment,
+            password: fragment,
+            setup: "passive",
+            candidates: [`1 1 udp 2130706431 ${ip} ${port} typ host`],
+            lite: ["a=ice-lite"],
+            at: `IP${family} ${ip}`,
+        };
+        await link.connection.setRemoteDescription({ type: "answer", sdp: remote(node) });
+        await link.ready;
+        return { ...link, certificate };
     } catch (error) {
-        connection.close();
+        link.connection.close();
         throw error;
     }
 }

@@ -16,7 +16,8 @@ function show() {
     const peers = lines.filter(([kind]) => kind === "peer");
     const agreeing = peers.filter(([, , standing]) => standing === "agrees").map(([, address]) => address);
     const agree = agreeing.length;
-    if (agree > 0) rememberNodes(client.network, agreeing);
+    const nodes = agreeing.filter((address) => address.startsWith("/"));
+    if (nodes.length > 0) rememberNodes(client.network, nodes);
     $("agree").textContent = `${agree} of ${peers.length}`;
     const isKept = tip !== undefined && tip[1] !== "0";
     $("state").textContent = agree > 0 ? "verified" : isKept ? "as kept here, no node agrees now" : "not verified";

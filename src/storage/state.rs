@@ -143,8 +143,8 @@ impl Database {
     }
 
     /// The first entries of a kind from one key to another, both included, without the byte for the kind: all, or at
-    /// least `count`, with `least` read at once. Each layer is a prefix of keys, and hides the same entries of those before it; an empty value says
-    /// that there is no entry.
+    /// least `count`, with `least` read at once. Each layer is a prefix of keys, and hides the same entries of those before
+    /// it; an empty value says that there is no entry.
     fn merged(
         &self,
         layers: &[Vec<u8>],

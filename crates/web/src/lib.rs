@@ -15,8 +15,8 @@
 //! | 4 | height | headers | keep them in place of all kept above that height |
 //! | 5 | milliseconds | | call [`tick`] after so long; replaces the call before |
 //! | 6 | | text | show it on the page |
-//! | 8 | step | page's id in hex, a line feed, a description | a step of a call with another page: 0, describe this side; 1, take the offer with this description, and describe this side; 2, take the answer with this description; 3, it has come to nothing. A description goes back with [`signal`] |
 //! | 7 | height | bytes | keep them in place of all that was kept; the headers above that height come next, to stand after them |
+//! | 8 | step | page's id in hex, a line feed, a description | a step of a call with another page: 0, describe this side; 1, take the offer with this description, and describe this side; 2, take the answer with this description; 3, it has come to nothing. A description goes back with [`signal`] |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
 
@@ -116,8 +116,8 @@ pub extern "C" fn tick(mono_ms: f64, unix_secs: f64) {
 }
 
 /// The dial to the input, an address, succeeded: the connection's number, which is never used again; 0 without a client. After
-/// the address of a WebRTC port come a space and the SHA-256 of the page's own certificate, in hex. A call's is `page/` and the other page's id in hex, then both certificates'
-/// hashes, this page's first.
+/// the address of a WebRTC port come a space and the SHA-256 of the page's own certificate, in hex. The address of a call is
+/// `page/` and the other page's id in hex; after it come the hashes of both certificates, this page's first.
 #[unsafe(no_mangle)]
 pub extern "C" fn opened(mono_ms: f64, unix_secs: f64) -> u32 {
     let mut number = 0;

@@ -30,7 +30,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub use handover::{RELAY_BURST, RELAY_INTERVAL};
 pub use headers::{Headers, Kept, PROOF_AHEAD};
 pub use holdings::{NotProven, Proven, Scope};
-pub use pages::{ASK_INTERVAL, CALL_TIMEOUT, Call, MAX_CALLERS, REST, TARGET};
+pub use pages::{ASK_INTERVAL, CALL_BURST, CALL_INTERVAL, CALL_TIMEOUT, Call, MAX_CALLERS, REST, TARGET};
 pub use proofs::{Answer, Found, Question, check};
 pub use report::{PeerReport, PeerStatus};
 pub use watch::{Payment, Since, Stage};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
@@ -26,6 +27,14 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const REST: Duration = Duration::from_secs(120);
 /// Most of these that are remembered.
 const MAX_RESTING: usize = 64;
+/// Calls, of either side, that it takes part in at once: each makes the browser work, whatever comes of it.
+pub const CALL_BURST: u64 = 16;
+/// Time after which it takes part in one more.
+pub const CALL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A token is a millisecond.
+const TOKENS: u64 = CALL_INTERVAL.as_millis() as u64;
+const RATE: Rate = Rate { gain: 1, most: CALL_BURST * TOKENS };
 
 /// What the driver is to do about a call with a page. Descriptions are a stranger's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +66,8 @@ pub(super) struct Pages {
     calls: BTreeMap<NodeId, UnderWay>,
     /// Until when, the first to end first.
     resting: Vec<(NodeId, MonoTime)>,
+    /// How many calls may still begin; `None` before the first.
+    allowance: Option<Bucket>,
     /// When to ask for pages next.
     ask_at: MonoTime,
     /// Whether there are too few pages, and a node to ask.
@@ -120,6 +131,11 @@ impl Pages {
         self.resting.push((page, now.mono + REST));
     }
 
+    /// Counts a call that begins; `false` if it is one too many.
+    fn may_begin(&mut self, now: Now) -> bool {
+        self.allowance.get_or_insert_with(|| Bucket::full(now.mono, RATE)).take(now.mono, RATE, TOKENS)
+    }
+
     fn of(&self, direction: Direction, connected: Connected<'_>) -> usize {
         let calls = self.calls.values().filter(|call| call.direction == direction).count();
         calls + connected.iter().filter(|(_, of)| *of == direction).count()
@@ -157,7 +173,7 @@ impl Pages {
             let is_known = self.calls.contains_key(page) || connected.iter().any(|(other, _)| other == page);
             let rests = self.resting.iter().any(|(resting, until)| resting == page && *until > now.mono);
             let has_room = self.own.is_some() && self.of(Direction::Outbound, connected) < TARGET;
-            if has_room && !is_known && !rests && self.own != Some(*page) {
+            if has_room && !is_known && !rests && self.own != Some(*page) && self.may_begin(now) {
                 self.calls.insert(*page, UnderWay { direction: Direction::Outbound, via, since: now.mono });
                 self.news.push((*page, Call::Make));
             }
@@ -197,7 +213,7 @@ impl Pages {
             (Signal::Offer(description), _) => {
                 self.end(page);
                 let is_connected = connected.iter().any(|(other, _)| *other == page);
-                if !is_connected && self.of(Direction::Inbound, connected) < MAX_CALLERS {
+                if !is_connected && self.of(Direction::Inbound, connected) < MAX_CALLERS && self.may_begin(now) {
                     self.calls.insert(page, UnderWay { direction: Direction::Inbound, via, since: now.mono });
                     self.news.push((page, Call::Take(description)));
                 }

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use cairn::chain::Chain;
 use cairn::consensus::params::Params;
-use cairn::light::{CALL_TIMEOUT, Call, Config, Headers, Light, MAX_CALLERS, Notice, RELAY_BURST, REST, Scope, TARGET};
+use cairn::light::{
+    CALL_BURST, CALL_INTERVAL, CALL_TIMEOUT, Call, Config, Headers, Light, MAX_CALLERS, Notice, RELAY_BURST, REST,
+    Scope, TARGET,
+};
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
+use cairn::p2p::signal::Signal;
 use cairn::p2p::{Command, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reply};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -461,6 +465,35 @@ fn bad_payments_of_pages_get_nobody_banned() {
     // The one who made them learns that they were refused, or not passed on.
     let taken = |notice: &&Notice| matches!(notice, Notice::HandedOver { taken: false, .. });
     assert!(world.notices[liar].iter().filter(taken).count() > 0);
+}
+
+#[test]
+fn a_node_cannot_make_a_page_call_without_end() {
+    let params = params();
+    let mut world = World::new(&params);
+    let node = world.node(&[]);
+    let page = world.page(&[node], Config::default());
+    world.run_until("the node", |world| world.light(page).is_connected());
+    let mut begun = 0;
+    let say = |world: &mut World, message| {
+        // The first connection is with the node.
+        let (peer, at) = (PeerId(0), world.now.mono);
+        world.handle(page, Input::Received { peer, message, at });
+        let Machine::Page(light) = &mut world.machines[page] else { panic!("no page") };
+        let is_begun = |notice: &Notice| matches!(notice, Notice::Call(_, Call::Make | Call::Take(_)));
+        light.take_notices().iter().filter(|notice| is_begun(notice)).count() as u64
+    };
+    for n in 0..100 {
+        let [named, caller] = [1, 2].map(|kind| NodeId([[100 + n, kind]; 16].concat().try_into().unwrap()));
+        begun += say(&mut world, Message::Pages(vec![named]));
+        begun += say(&mut world, Message::NoPage { page: named });
+        begun += say(&mut world, Message::Signal { page: caller, signal: Signal::Offer(Vec::new()) });
+        // Its browser makes nothing of that.
+        world.act(page, |light, now| light.call_failed(now, caller));
+    }
+    assert_eq!(begun, CALL_BURST);
+    world.now.mono += CALL_INTERVAL;
+    assert_eq!(say(&mut world, Message::Pages(vec![NodeId([99; 32])])), 1);
 }
 
 #[test]

@@ -7,13 +7,13 @@ use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{CoinAnswer, CoinQuery, MAX_OPENING_OVERHEAD, Opening};
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
 use crate::p2p::kad::{Contact, K, NodeId};
-use crate::p2p::peer_addr::PeerAddr;
+use crate::p2p::peer_addr::{IfKnown, PeerAddr};
 use crate::p2p::proofs::{MAX_ANSWER_OVERHEAD, MAX_PROOFS, ProofQuery, Proofs};
 use crate::p2p::signal::{MAX_DESCRIPTION, MAX_PAGES, Signal};
 use crate::p2p::state::{RangeAnswer, RangeQuery};
 use crate::p2p::wants::{ContentBlock, Have, MAX_CONTENT_BYTES, MAX_HASH_BYTES, MAX_WANTS, Want};
 use crate::primitives::block::Block;
-use crate::primitives::codec::{self, CodecError, Decode, Encode};
+use crate::primitives::codec::{self, CodecError, Decode, DecodeError, Decoder, Encode};
 use crate::primitives::hash::{BlockHash, FilterHash, FilterHeader, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
@@ -77,7 +77,7 @@ pub const MAX_HELLO_BYTES: usize = 1_024;
 /// First message of each side, and only the first: its network, services and tip.
 ///
 /// Bytes after the fields known here are ignored, so that later versions may add some.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode)]
 pub struct Hello {
     /// Version of the protocol that the sender speaks.
     pub version: u32,
@@ -90,10 +90,18 @@ pub struct Hello {
     /// The lowest height whose blocks it has; genesis's with [`SERVICE_FULL`].
     pub bodies_from: Height,
     /// Where it accepts connections, preferred address first; at most [`MAX_LISTENS`]. The receiver puts the connection's
-    /// source IP in place of theirs, which are not trusted.
+    /// source IP in place of theirs, which are not trusted. Addresses of unknown kinds are left out when it is decoded.
     pub listens: Vec<PeerAddr>,
     /// Name and version of the software, for people to read.
     pub user_agent: String,
+}
+
+impl<C> Decode<C> for Hello {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (version, genesis, services, tip, bodies_from) = Decode::decode(decoder)?;
+        let listens = IfKnown::of_list(Decode::decode(decoder)?);
+        Ok(Self { version, genesis, services, tip, bodies_from, listens, user_agent: Decode::decode(decoder)? })
+    }
 }
 
 /// The claimed tip of the sender's best chain, used only to choose which peer to ask first.
@@ -709,7 +717,7 @@ impl Message {
                 Self::Proofs(answer)
             }
             Kind::FindNode => Self::FindNode { target: whole(kind, payload)? },
-            Kind::Nodes => Self::Nodes(list(kind, payload, K)?),
+            Kind::Nodes => Self::Nodes(IfKnown::of_list(list(kind, payload, K)?)),
             Kind::CompactBlock => {
                 let compact: CompactBlock = whole(kind, payload)?;
                 within(kind, compact.prefilled.len(), MAX_PREFILLED)?;
@@ -742,10 +750,10 @@ impl Message {
             Kind::ProviderAdded => Self::ProviderAdded { kept: whole(kind, payload)? },
             Kind::GetProviders => Self::GetProviders { key: whole(kind, payload)? },
             Kind::Providers => {
-                let (providers, nearer): (Vec<Contact>, Vec<Contact>) = whole(kind, payload)?;
+                let (providers, nearer): (Vec<IfKnown<Contact>>, Vec<IfKnown<Contact>>) = whole(kind, payload)?;
                 within(kind, providers.len(), K)?;
                 within(kind, nearer.len(), K)?;
-                Self::Providers { providers, nearer }
+                Self::Providers { providers: IfKnown::of_list(providers), nearer: IfKnown::of_list(nearer) }
             }
             Kind::WantBlocks => {
                 let wants: Vec<Want> = list(kind, payload, MAX_WANTS)?;

@@ -269,15 +269,43 @@ impl Encode for PeerAddr {
     }
 }
 
+/// What is decoded with an address, or `None` if that is of a kind which later versions may have. Such a kind is followed by the
+/// length of the rest (u8), so that a reader can skip it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IfKnown<T>(pub Option<T>);
+
+impl<T> IfKnown<T> {
+    /// Those of a list that are known.
+    pub fn of_list(list: Vec<Self>) -> Vec<T> {
+        list.into_iter().filter_map(|IfKnown(known)| known).collect()
+    }
+}
+
+impl<C> Decode<C> for IfKnown<PeerAddr> {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let kind = u8::decode(decoder)?;
+        if !matches!(kind, TCP | WEBRTC) {
+            let length = u8::decode(decoder)?;
+            if usize::from(length) > PeerAddr::MAX_LEN - 2 {
+                return Err(DecodeError::Other("an address longer than any may be"));
+            }
+            for _ in 0..length {
+                u8::decode(decoder)?;
+            }
+            return Ok(Self(None));
+        }
+        let (ip, port) = <([u8; 16], u16)>::decode(decoder)?;
+        let socket = SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port);
+        Ok(Self(Some(match kind {
+            WEBRTC => PeerAddr::WebRtc { socket, certhash: Decode::decode(decoder)? },
+            _ => PeerAddr::Tcp(socket),
+        })))
+    }
+}
+
 impl<C> Decode<C> for PeerAddr {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
-        let (kind, ip, port) = <(u8, [u8; 16], u16)>::decode(decoder)?;
-        let socket = SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port);
-        match kind {
-            TCP => Ok(Self::Tcp(socket)),
-            WEBRTC => Ok(Self::WebRtc { socket, certhash: Decode::decode(decoder)? }),
-            _ => Err(DecodeError::Other("no kind of PeerAddr")),
-        }
+        IfKnown::decode(decoder)?.0.ok_or(DecodeError::Other("no kind of PeerAddr"))
     }
 }
 

@@ -5,8 +5,8 @@ use std::fmt;
 use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::peer_addr::PeerAddr;
-use crate::primitives::codec::{Decode, Encode};
+use crate::p2p::peer_addr::{IfKnown, PeerAddr};
+use crate::primitives::codec::{Decode, DecodeError, Decoder, Encode};
 use crate::primitives::hash::Hash256;
 
 /// A node's name and its position in the key space: 256 bits, the first the most significant.
@@ -105,6 +105,13 @@ pub struct Contact {
 impl Contact {
     /// Bytes of the longest encoding.
     pub const MAX_LEN: usize = 32 + PeerAddr::MAX_LEN;
+}
+
+impl<C> Decode<C> for IfKnown<Contact> {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let (id, IfKnown(address)) = <(NodeId, IfKnown<PeerAddr>)>::decode(decoder)?;
+        Ok(Self(address.map(|address| Contact { id, address })))
+    }
 }
 
 #[cfg(test)]

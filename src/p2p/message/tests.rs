@@ -189,3 +189,36 @@ fn a_hello_names_few_addresses() {
     let error = MessageError::TooMany { kind: Kind::Hello, got: MAX_LISTENS + 1, max: MAX_LISTENS };
     assert_eq!(Message::decode(Kind::Hello, &of(MAX_LISTENS + 1).encode()), Err(error));
 }
+
+/// An address of a kind to come, of so many bytes after its length.
+fn unknown(length: u8) -> Vec<u8> {
+    [vec![7, length], vec![0xa5; length.into()]].concat()
+}
+
+#[test]
+fn addresses_of_unknown_kinds_are_skipped() {
+    let Message::Hello(hello) = samples().swap_remove(0) else { panic!("hello is the first kind") };
+    let known = Hello { listens: vec![webrtc(), webrtc()], ..hello };
+    let bytes = Message::Hello(known.clone()).encode();
+    let address = codec::encode(&webrtc());
+    // The list's length, a u64 here, and its addresses.
+    let list = [2u64.to_le_bytes().as_slice(), &address, &address].concat();
+    let at = bytes.windows(list.len()).position(|part| part == list).expect("the list is in the hello");
+    for length in [0, 1, 49] {
+        let longer = [4u64.to_le_bytes().as_slice(), &unknown(length), &address, &unknown(0), &address].concat();
+        let sent = [&bytes[..at], &longer, &bytes[at + list.len()..]].concat();
+        assert_eq!(Message::decode(Kind::Hello, &sent), Ok(Message::Hello(known.clone())), "{length}");
+    }
+    let too_long = [1u64.to_le_bytes().as_slice(), &unknown(50)].concat();
+    let sent = [&bytes[..at], &too_long, &bytes[at + list.len()..]].concat();
+    assert!(Message::decode(Kind::Hello, &sent).is_err());
+
+    let contact = Contact { id: NodeId([3; 32]), address: webrtc() };
+    let stranger = [[9; 32].as_slice(), &unknown(20)].concat();
+    let nodes = [2u64.to_le_bytes().as_slice(), &stranger, &codec::encode(&contact)].concat();
+    assert_eq!(Message::decode(Kind::Nodes, &nodes), Ok(Message::Nodes(vec![contact])));
+    let both = [nodes.as_slice(), &nodes].concat();
+    let (providers, nearer) = (vec![contact], vec![contact]);
+    assert_eq!(Message::decode(Kind::Providers, &both), Ok(Message::Providers { providers, nearer }));
+    assert!(Message::decode(Kind::Nodes, &nodes[..nodes.len() - codec::encode(&contact).len() - 1]).is_err());
+}

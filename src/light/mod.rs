@@ -168,6 +168,8 @@ pub struct Light {
     watched: Option<BlockHash>,
     /// When a peer was last asked for nodes.
     looked_at: Option<MonoTime>,
+    /// How many answers with nodes each peer still owes: others are refused.
+    asked_for_nodes: BTreeMap<PeerId, u32>,
     /// Bytes of the messages received, by kind.
     received: BTreeMap<Kind, u64>,
 }
@@ -187,6 +189,7 @@ impl Light {
             goes_on: false,
             watched: None,
             looked_at: None,
+            asked_for_nodes: BTreeMap::new(),
             received: BTreeMap::new(),
             config,
         };
@@ -411,12 +414,14 @@ impl Light {
         if self.peering.peers.automatic() < self.config.outbound_target {
             // Any nodes will do.
             self.out.send(id, Message::FindNode { target: NodeId::random(&mut self.rng) });
+            *self.asked_for_nodes.entry(id).or_default() += 1;
         }
     }
 
     fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
         let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
         self.protocols.disconnected(now, id, &self.chain, &mut self.out);
+        self.asked_for_nodes.remove(&id);
         let of_use = peer.was_of_use(&reason);
         let Peer { id: node, address, hello, .. } = peer;
         match (address.is_page(), of_use) {
@@ -464,6 +469,11 @@ impl Light {
                 self.out.offence(id, Offence::UnrequestedNodes);
             }
             Message::Nodes(contacts) => {
+                let asked = self.asked_for_nodes.get_mut(&id).filter(|asked| **asked > 0);
+                match asked {
+                    Some(asked) => *asked -= 1,
+                    None => return self.out.offence(id, Offence::UnrequestedNodes),
+                }
                 if self.config.outbound_target > 0 {
                     for Contact { address, .. } in contacts {
                         self.peering.book.add(

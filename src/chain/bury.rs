@@ -7,10 +7,12 @@
 //! reorganisation may go to any depth.
 //!
 //! No block is buried above which a branch leaves that may matter still: one with as much work as the best chain has
-//! [`Burial::depth`] blocks below its tip, or one with a block that the operator has marked.
+//! [`Burial::depth`] blocks below its tip, one with a block that the operator has marked, or one that is held
+//! ([`Chain::hold`]).
 
 use super::index::{Entry, Id};
 use super::{BlockTree, Chain};
+use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
 use crate::storage::{Batch, BuriedHeader, HashChanges, Status, StoreError};
@@ -52,6 +54,11 @@ impl Chain {
         self.burial = burial;
     }
 
+    /// Keeps the branches up to these blocks, and no others that were held before: someone means to come back to them.
+    pub fn hold(&mut self, tips: Vec<BlockHash>) {
+        self.held = tips;
+    }
+
     /// Buries a part of what is to be buried. `true` if there is more.
     pub(super) fn bury_step(&mut self) -> Result<bool, StoreError> {
         let Burial { depth, batch, step } = self.burial;
@@ -61,7 +68,7 @@ impl Chain {
         if !self.is_burying && (!is_deep || tip < self.bury_from) {
             return Ok(false);
         }
-        let plan = plan(&tree, depth, step);
+        let plan = plan(&tree, depth, step, &self.held);
         // If a branch is in the way, it is not looked for at every block.
         (self.is_burying, self.bury_from) = (false, tip.saturating_add(batch / 8));
         let Some(Plan { buried, forgotten, root, has_more }) = plan else { return Ok(false) };
@@ -146,8 +153,8 @@ impl BlockTree {
     }
 }
 
-/// What to bury of a tree next, so that `depth` blocks below the tip stay; `None` if nothing.
-fn plan(tree: &BlockTree, depth: u32, step: u32) -> Option<Plan> {
+/// What to bury of a tree next, so that `depth` blocks below the tip stay, and the branches that are `held`; `None` if nothing.
+fn plan(tree: &BlockTree, depth: u32, step: u32, held: &[BlockHash]) -> Option<Plan> {
     let (tip, root) = (tree.tip(), tree.index.root());
     let target = tip.height.saturating_sub(depth);
     if target <= root.height {
@@ -155,7 +162,9 @@ fn plan(tree: &BlockTree, depth: u32, step: u32) -> Option<Plan> {
     }
     let others = others(tree);
     let least = tree.entry_at(target).map_or(Work::ZERO, |entry| entry.work);
-    let matters = |other: &&Other| other.entry.status.has(Status::REFUSED) || other.entry.work >= least;
+    let matters = |Other { entry, .. }: &&Other| {
+        entry.status.has(Status::REFUSED) || entry.work >= least || held.contains(&entry.hash)
+    };
     let target = others.iter().filter(matters).map(|other| other.fork).fold(target, Height::min);
     let end = target.min(root.height.saturating_add(step.max(1)));
     if end <= root.height {

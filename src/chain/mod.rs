@@ -93,6 +93,8 @@ pub struct Chain {
     /// What is below is to be pruned, as far as it may be.
     prune_to: Height,
     burial: Burial,
+    /// Ends of branches that are not forgotten, whatever their work.
+    held: Vec<BlockHash>,
     /// Whether burying has begun and not ended.
     is_burying: bool,
     /// Height of the tip from which on burying may begin.
@@ -164,6 +166,7 @@ impl Chain {
             loading: db.state_load()?.map(Loading::new),
             prune_to: Height::GENESIS,
             burial: Burial::default(),
+            held: Vec::new(),
             is_burying: false,
             bury_from: Height::GENESIS,
             stats: Stats::default(),

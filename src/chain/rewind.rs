@@ -33,6 +33,13 @@ impl Knowledge {
     }
 }
 
+impl Bookmark {
+    /// The tip to come back to.
+    pub fn tip(&self) -> BlockHash {
+        self.tip
+    }
+}
+
 impl Chain {
     /// The present state, for [`Chain::rewind`].
     pub fn bookmark(&self) -> Bookmark {
@@ -45,7 +52,7 @@ impl Chain {
     /// forgotten. Each block is a write of its own; a node that is killed meanwhile opens with one of the chains between.
     ///
     /// # Errors
-    /// [`ChainError::UnknownBlock`] if the chain was rewound to before that state, so that it is gone, and
+    /// [`ChainError::UnknownBlock`] if the chain was rewound to before that state, or its branch forgotten, so that it is gone, and
     /// [`ChainError::TooDeep`] if blocks are pruned that lead back to it: nothing has changed then. [`ChainError::Store`]; the steps before the one that failed stand.
     pub fn rewind(&mut self, to: &Bookmark) -> Result<(), ChainError> {
         let gone = || ChainError::UnknownBlock { hash: to.tip };

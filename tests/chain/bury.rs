@@ -282,6 +282,29 @@ fn a_chain_can_be_rewound_to_where_it_is_buried_now() {
 }
 
 #[test]
+fn a_branch_that_is_held_is_not_forgotten() {
+    let mut ledger = Ledger::on(&params());
+    let store = Arc::new(MemoryStore::new());
+    let mut chain = open(store);
+    accept_all(&mut chain, &ledger.extend(10, 1));
+    let mut side = ledger.clone();
+    accept_all(&mut chain, &ledger.extend(5, 1));
+    let (bookmark, tip) = (chain.bookmark(), chain.tip());
+    chain.hold(vec![bookmark.tip()]);
+    // Another branch wins, and leaves that one far below.
+    accept_all(&mut chain, &side.extend(60, 2));
+    chain.rewind(&bookmark).unwrap();
+    assert_eq!((chain.tip().hash, chain.header_count()), (tip.hash, 16));
+    chain::check(chain.db(), &params(), &mut |_, _| {}).unwrap();
+
+    accept_all(&mut chain, &side.blocks[11..]);
+    chain.hold(Vec::new());
+    accept_all(&mut chain, &side.extend(60, 2));
+    assert!(chain.tree().entry_at(at(15)).is_some() && root(&chain) > 15, "it is buried");
+    assert!(matches!(chain.rewind(&bookmark), Err(ChainError::UnknownBlock { hash }) if hash == tip.hash));
+}
+
+#[test]
 fn buried_blocks_are_pruned() {
     let store = Arc::new(MemoryStore::new());
     let mut chain = open(store.clone());

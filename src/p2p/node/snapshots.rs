@@ -39,7 +39,13 @@ impl Node {
         *taken += 1;
         let (height, bookmark, mempool) = (self.chain.tip().height, self.chain.bookmark(), self.mempool.clone());
         by_name.insert(name, Snapshot { number: *taken, height, bookmark, mempool });
+        self.hold_snapshots();
         Ok(())
+    }
+
+    /// Has the chain keep the branches of all snapshots.
+    fn hold_snapshots(&mut self) {
+        self.chain.hold(self.snapshots.by_name.values().map(|snapshot| snapshot.bookmark.tip()).collect());
     }
 
     /// Makes chain and mempool what they were. Connections are closed, since peers would send again what was forgotten:
@@ -63,6 +69,7 @@ impl Node {
         let (before, result) = (self.chain.tip(), self.chain.rewind(&bookmark));
         self.mempool.become_again(mempool);
         self.snapshots.by_name.retain(|_, other| other.number <= number);
+        self.hold_snapshots();
         if self.chain.is_state_due() {
             self.out.event(Event::StateDue);
         }
@@ -76,7 +83,9 @@ impl Node {
 
     /// Forgets a snapshot; `false` if there is none of that name.
     pub fn drop_snapshot(&mut self, name: &str) -> bool {
-        self.snapshots.by_name.remove(name).is_some()
+        let is_dropped = self.snapshots.by_name.remove(name).is_some();
+        self.hold_snapshots();
+        is_dropped
     }
 
     /// The snapshots in the order in which they were taken: name and height of the tip.

@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use super::blocks::{self, Key, Usage};
 use super::error::ContentError;
 use super::version;
+use crate::chain::TreeReader;
 use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
-use crate::ipld::{Block, Cid, Metadata};
+use crate::ipld::{Block, Cid, HashFunction, Metadata};
+use crate::primitives::hash::BlockHash;
+use crate::primitives::header::Header;
 
 /// Reads a store, beside the process that has it open. Every block has a name only while it is whole, and is checked
 /// whenever it is read, so no lock is needed: at worst a block that is collected meanwhile is missing.
@@ -14,6 +17,8 @@ use crate::ipld::{Block, Cid, Metadata};
 pub struct ContentReader {
     /// Directory of the blocks.
     blocks: PathBuf,
+    /// The chain beside the store.
+    chain: Option<TreeReader>,
 }
 
 impl ContentReader {
@@ -23,7 +28,19 @@ impl ContentReader {
     /// [`ContentError::Version`].
     pub fn open(dir: &Path) -> Result<Self, ContentError> {
         version::check(dir)?;
-        Ok(Self { blocks: blocks::dir(dir) })
+        Ok(Self { blocks: blocks::dir(dir), chain: None })
+    }
+
+    /// Has every header of the chain, too: 80 bytes by their double SHA-256, as `bitcoin-block` names them.
+    #[must_use]
+    pub fn with_headers(self, chain: Option<&TreeReader>) -> Self {
+        Self { chain: chain.cloned(), ..self }
+    }
+
+    /// The header that a CID names, if it is of the chain.
+    fn header(&self, cid: &Cid) -> Option<Header> {
+        let hash = BlockHash::from_bytes(cid.digest_of(HashFunction::DblSha2_256)?);
+        Some(self.chain.as_ref()?.read().entry(&hash)?.header)
     }
 
     /// A block, checked against its name. Costs a hash of it. A block that its CID holds is always there.
@@ -36,7 +53,10 @@ impl ContentReader {
         }
         let key = Key::of(cid);
         let path = blocks::path(&self.blocks, &key);
-        let bytes = blocks::read(&path)?.ok_or(ContentError::Missing { cid: (*cid).into() })?;
+        let bytes = match blocks::read(&path)? {
+            Some(bytes) => bytes,
+            None => self.header(cid).ok_or(ContentError::Missing { cid: (*cid).into() })?.to_bytes().to_vec(),
+        };
         let damaged = |_| ContentError::Damaged { cid: (*cid).into(), path };
         Block::check(*cid, bytes).map_err(damaged)
     }
@@ -48,7 +68,10 @@ impl ContentReader {
     pub fn size(&self, cid: &Cid) -> Result<Option<u64>, ContentError> {
         match cid.inline() {
             Some(bytes) => Ok(Some(bytes.len() as u64)),
-            None => blocks::size(&blocks::path(&self.blocks, &Key::of(cid))),
+            None => match blocks::size(&blocks::path(&self.blocks, &Key::of(cid)))? {
+                None => Ok(self.header(cid).map(|_| Header::LEN as u64)),
+                size => Ok(size),
+            },
         }
     }
 

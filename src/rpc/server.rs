@@ -182,7 +182,7 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
     let family = if address.is_ipv4() { "ip4" } else { "ip6" };
     let delegate = format!("/{family}/{}/tcp/{}/http/p2p/{peer_id}", address.ip(), address.port());
     let pins = pinning::routes(&config, &server, delegate);
-    let commands = kubo::routes(&config, peer_id);
+    let commands = kubo::routes(&config, peer_id, &server.api.handle);
     let router = Router::new()
         .route("/", root)
         .route("/wallet/", any(call))

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::consensus::coins::Coin;
+use crate::ipld::Cid;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
 use crate::primitives::codec;
@@ -181,6 +182,8 @@ impl DifficultyView {
 #[derive(Serialize)]
 pub(super) struct HeaderView {
     pub(super) hash: BlockHash,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cid: Option<Cid>,
     /// Blocks on top of it, and it; −1 if it is not in the best chain.
     pub(super) confirmations: i64,
     pub(super) height: Height,

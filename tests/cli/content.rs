@@ -423,3 +423,25 @@ fn options_are_kubos() {
     let lines = done(command).ok();
     assert_eq!(lines.lines().last(), Some("bafybeibdt7dxw6zrhagb3n26rlodsbzvg6o7nvc6of4yzw7jbtxxjyjdpq"));
 }
+
+#[test]
+fn a_block_of_the_chain_is_read_from_a_node() {
+    let place = Place::new();
+    let node = place.node("a", &[]);
+    node.generate(3, &place.wallet("wallet"));
+    let hash = node.call("getblockhash", &[2.into()]);
+    let cid = node.call("getblockheader", &[hash.clone()])["cid"].as_str().unwrap().to_owned();
+    let block = node.call("getblock", &[hash, 0.into()]).as_str().unwrap().to_owned();
+    let target = place.path("block");
+    content(&place, &["get", &cid, "-o", target.to_str().unwrap()]).ok();
+    assert_eq!(hex::encode(fs::read(&target).unwrap()), block);
+    content(&place, &["get", &cid, "-o", target.to_str().unwrap()]).fails(FAILED, "exists");
+    content(&place, &["get", &cid, "--car"]).fails(FAILED, "leave out --car");
+    let raw =
+        place.command("a", &["content", "cat", &cid, "--offset", "10", "--length", "70"]).output().unwrap().stdout;
+    assert_eq!(hex::encode(raw), block[20..160]);
+    let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap();
+    content(&place, &["cat", &other.to_string()]).fails(FAILED, "Block not found");
+    drop(node);
+    content(&place, &["cat", &cid]).fails(FAILED, "read from a node");
+}

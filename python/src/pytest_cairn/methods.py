@@ -112,6 +112,8 @@ class Block(TypedDict):
     """The target in Bitcoin's compact form."""
     chainwork: str
     """The expected hashes of the chain up to here, 64 hex digits."""
+    cid: NotRequired[str]
+    """The CID of its header, under which the block can be had as content."""
     confirmations: int
     """Blocks on top of it, and it; -1 if it is not in the best chain."""
     difficulty: float
@@ -158,6 +160,8 @@ class BlockHeader(TypedDict):
     """The target in Bitcoin's compact form."""
     chainwork: str
     """The expected hashes of the chain up to here, 64 hex digits."""
+    cid: NotRequired[str]
+    """The CID of its header, under which the block can be had as content."""
     confirmations: int
     """Blocks on top of it, and it; -1 if it is not in the best chain."""
     difficulty: float

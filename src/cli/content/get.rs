@@ -18,7 +18,7 @@ use serde_json::json;
 use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
 use super::temporary::Temporary;
-use super::{Common, ContentPath, car, is_stream};
+use super::{Common, ContentPath, car, chain, is_stream};
 use crate::content::ContentReader;
 use crate::ipld::read::View;
 use crate::ipld::{Cid, Metadata, Mtime, is_entry_name};
@@ -52,6 +52,12 @@ pub struct Args {
 /// # Errors
 /// If a block is missing or damaged and cannot be fetched, the target exists, or a name in a directory leads out of it.
 pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
+    if let Some(hash) = chain::block_at(&args.path) {
+        ensure!(!args.car, "a block of the chain is written whole: leave out --car");
+        let target = args.output.clone().unwrap_or_else(|| PathBuf::from(args.path.file_name()));
+        let target = if target.is_dir() { target.join(args.path.file_name()) } else { target };
+        return chain::write(hash, &target, args.network.node(), common);
+    }
     // What is here is read without asking other nodes.
     match write(args, store, common) {
         Ok(()) => Ok(()),

@@ -13,6 +13,7 @@ use crate::ipld::{Cid, CidError};
 
 mod add;
 mod car;
+mod chain;
 mod get;
 mod keep;
 mod network;

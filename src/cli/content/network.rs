@@ -84,6 +84,11 @@ impl Extent {
 }
 
 impl FetchArgs {
+    /// The node that is asked.
+    pub fn node(&self) -> &ClientArgs {
+        &self.node
+    }
+
     /// Fetches a part of what is at the end of a path, because reading it failed with `error`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
-use super::{Common, ContentPath};
+use super::{Common, ContentPath, chain};
 use crate::cli::{OutputError, print_line};
 use crate::content::{ContentError, ContentReader, ContentStore, PinKind};
 use crate::ipld::read::{Entry, ReadError, View};
@@ -48,6 +48,15 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
     let mut out = io::stdout().lock();
     let (mut skip, mut left) = (args.offset, args.length.unwrap_or(u64::MAX));
     for path in &args.paths {
+        if let Some(hash) = chain::block_at(path) {
+            let bytes = chain::read(hash, args.network.node(), common)?;
+            let from = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
+            let part = &bytes[from..];
+            let part = &part[..usize::try_from(left).unwrap_or(usize::MAX).min(part.len())];
+            (skip, left) = (skip - from as u64, left - part.len() as u64);
+            out.write_all(part).map_err(OutputError)?;
+            continue;
+        }
         let (cid, size) = match file_at(path, store) {
             Ok(file) => file,
             Err(error) => {

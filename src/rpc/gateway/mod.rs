@@ -53,6 +53,7 @@ const ANSWER_BYTES: usize = 8 << 20;
 /// The content that is served, and what all answers share.
 pub(super) struct Served {
     dir: PathBuf,
+    handle: Handle,
     /// Whether as files and sites too.
     has_files: bool,
     provider: Provider,
@@ -79,12 +80,18 @@ impl Served {
         let memory = config.limits.downloads * ANSWER_BYTES;
         Some(Arc::new(Self {
             dir: config.data_dir.join(CONTENT_DIR),
+            handle: handle.clone(),
             has_files,
             provider: Provider::new(handle.id(), address, Lookups::new(handle.clone()), fetching.is_some()),
             memory: Memory::new(Pool::Content, memory, ANSWER_BYTES, Arc::clone(connections)),
             turn: Arc::default(),
             fetching,
         }))
+    }
+
+    /// What is here: the store, and the headers of the chain.
+    fn reader(&self) -> Result<ContentReader, Failure> {
+        Ok(ContentReader::open(&self.dir)?.with_headers(self.handle.tree()))
     }
 
     /// The node in the form of a peer id.
@@ -104,7 +111,7 @@ pub(super) fn routes(served: Option<&Arc<Served>>) -> Router<Arc<Server>> {
     let located = Arc::clone(&served);
     let locate = move |request: Request| {
         let served = Arc::clone(&located);
-        async move { routing::serve(served.dir.clone(), &served.provider, request).await }
+        async move { routing::serve(&served, request).await }
     };
     let answer = move |Extension(place): Extension<Place>, request: Request| {
         let served = Arc::clone(&served);
@@ -151,7 +158,7 @@ fn by_path(served: &Served, request: &Request) -> Result<Step, Failure> {
 }
 
 /// A request under a site's host name.
-pub(super) async fn by_host(served: &Served, label: &str, place: Place, request: Request) -> Response {
+pub(super) async fn by_host(served: &Arc<Served>, label: &str, place: Place, request: Request) -> Response {
     let text = request.uri().path();
     let asked = check_label(label).and_then(|()| {
         let root = label.parse().map_err(|error| Failure::bad(format!("{label} is no CID of a site: {error}")))?;
@@ -200,21 +207,20 @@ fn refuse(failure: &Failure) -> Response {
 }
 
 /// Makes an answer on a blocking thread.
-async fn answer(served: &Served, place: Place, asked: Asked) -> Response {
+async fn answer(served: &Arc<Served>, place: Place, asked: Asked) -> Response {
     let Some(share) = served.memory.reserve().await else {
         let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests for content: try again later");
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         return response;
     };
     let (told, beginning) = oneshot::channel();
-    let has_files = served.has_files;
-    let (dir, turn) = (served.dir.clone(), Arc::clone(&served.turn));
-    let fetching = served.fetching.clone().filter(|_| !asked.only_if_cached);
+    let served = Arc::clone(served);
     tokio::task::spawn_blocking(move || {
         let _share = share;
-        let planned = ContentReader::open(&dir).map_err(Failure::from).and_then(|reader| {
-            let mut source = Source::new(reader, turn, fetching);
-            Ok((plan(&mut source, &asked, has_files)?, source))
+        let planned = served.reader().and_then(|reader| {
+            let fetching = served.fetching.clone().filter(|_| !asked.only_if_cached);
+            let mut source = Source::new(reader, Arc::clone(&served.turn), fetching);
+            Ok((plan(&mut source, &asked, served.has_files)?, source))
         });
         match planned {
             Ok(((head, Content::Nothing), _)) => drop(told.send(Ok(head))),

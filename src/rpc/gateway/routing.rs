@@ -3,7 +3,7 @@
 //! fetch, and the providers that it finds in the network.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -13,8 +13,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::lookups::{Lookups, Sought};
-use super::refuse;
-use crate::content::ContentReader;
+use super::{Served, refuse};
 use crate::ipld::{Cid, CidError, Codec, HashFunction};
 use crate::p2p::PeerAddr;
 use crate::p2p::kad::{Contact, NodeId};
@@ -217,25 +216,25 @@ fn read_peer_id(text: &str) -> Result<Option<NodeId>, CidError> {
 }
 
 /// Whether a block, or this node, is what is wanted. Costs one look into the file system.
-fn has(dir: &Path, own: NodeId, wanted: Wanted) -> Result<bool, Failure> {
+fn has(served: &Served, wanted: Wanted) -> Result<bool, Failure> {
     match wanted {
-        Wanted::Providers(cid) => Ok(ContentReader::open(dir)?.size(&cid)?.is_some()),
-        Wanted::Peer(id) => Ok(id == Some(own)),
+        Wanted::Providers(cid) => Ok(served.reader()?.size(&cid)?.is_some()),
+        Wanted::Peer(id) => Ok(id == Some(served.provider.id)),
     }
 }
 
 /// Answers a request.
-pub(super) async fn serve(dir: PathBuf, provider: &Provider, request: Request) -> Response {
+pub(super) async fn serve(served: &Arc<Served>, request: Request) -> Response {
     let (wanted, asked) = (Provider::read(&request), Asked::new(&request));
     drop(request);
     let wanted = match wanted {
         Ok(wanted) => wanted,
         Err(failure) => return refuse(&failure),
     };
-    let own = provider.id;
-    match tokio::task::spawn_blocking(move || has(&dir, own, wanted)).await {
+    let looking = Arc::clone(served);
+    match tokio::task::spawn_blocking(move || has(&looking, wanted)).await {
         Ok(Ok(has)) => {
-            let records = provider.find(wanted, has, &asked).await;
+            let records = served.provider.find(wanted, has, &asked).await;
             Provider::answer(wanted, &records, &asked)
         }
         Ok(Err(failure)) => refuse(&failure),

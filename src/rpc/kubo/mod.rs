@@ -30,6 +30,7 @@ use super::http::{self, Server, plain};
 use super::limits::{Config, Gateway};
 use crate::content::{CONTENT_DIR, ContentReader, ContentStore, STORE_PATIENCE};
 use crate::ipld::Cid;
+use crate::runtime::Handle;
 
 /// Whose commands these are: clients choose by it what they may send.
 const VERSION: &str = "0.40.1";
@@ -77,13 +78,14 @@ struct Owned {
     dir: PathBuf,
     max_bytes: u64,
     peer_id: String,
+    handle: Handle,
     /// Held by the call that changes the store; another process is kept out by the store's own lock.
     changing: Mutex<()>,
     body_timeout: Duration,
 }
 
 /// The routes. `peer_id` is how the node is called in `id`.
-pub(super) fn routes(config: &Config, peer_id: String) -> Router<Arc<Server>> {
+pub(super) fn routes(config: &Config, peer_id: String, handle: &Handle) -> Router<Arc<Server>> {
     if config.gateway == Gateway::Off {
         return Router::new();
     }
@@ -91,6 +93,7 @@ pub(super) fn routes(config: &Config, peer_id: String) -> Router<Arc<Server>> {
         dir: config.data_dir.join(CONTENT_DIR),
         max_bytes: config.content_max,
         peer_id,
+        handle: handle.clone(),
         changing: Mutex::default(),
         body_timeout: config.limits.body_timeout,
     });
@@ -146,7 +149,7 @@ impl Call<'_> {
     }
 
     fn reader(&self) -> Result<ContentReader, Failure> {
-        Ok(ContentReader::open(&self.owned.dir)?)
+        Ok(ContentReader::open(&self.owned.dir)?.with_headers(self.owned.handle.tree()))
     }
 
     /// The store, to change it, when the calls before have done so.

@@ -16,6 +16,7 @@ use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::tx::{OutPoint, Output};
+use crate::receipt;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -265,6 +266,7 @@ fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
     let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
     HeaderView {
         hash: entry.hash,
+        cid: receipt::car::root(&entry.header),
         confirmations: if in_chain { i64::from(tree.tip().height.blocks_since(entry.height)) + 1 } else { -1 },
         height: entry.height,
         version,

@@ -38,6 +38,7 @@ pub const BLOCK_HEADER: Object = object(
     "BlockHeader",
     &[
         field("hash", Shape::Hash, ""),
+        optional_field("cid", Shape::Text, "The CID of its header, under which the block can be had as content."),
         field("confirmations", Shape::Integer, "Blocks on top of it, and it; -1 if it is not in the best chain."),
         field("height", Shape::Integer, ""),
         field("version", Shape::Integer, ""),

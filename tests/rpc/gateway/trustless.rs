@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use cairn::ipld::read::View;
 use cairn::ipld::{Block, Choices, ChunkSize, Cid, Codec, Fanout, HashFunction, dagpb};
 use cairn::rpc::Gateway;
+use serde_json::json;
 
 use super::scene::Scene;
 
@@ -39,6 +40,26 @@ fn scene() -> Scene {
             adding.block("header", &Block::check(cid, header.to_vec()).unwrap());
         },
     )
+}
+
+#[test]
+fn headers_of_the_chain_are_served_without_a_copy() {
+    let scene = scene();
+    let hash = scene.fixture.generate(3, 1)[1];
+    let header = scene.fixture.call("getblockheader", json!([hash]));
+    let cid = header["cid"].as_str().unwrap();
+    assert!(cid.starts_with("bagyacvra"), "as Kubo names headers: {cid}");
+    let bytes = hex::decode(scene.fixture.call("getblockheader", json!([hash, false])).as_str().unwrap()).unwrap();
+    let got = scene.get(&format!("/ipfs/{cid}?format=raw"), &[("Cache-Control", "only-if-cached")]);
+    assert_eq!((got.status, &got.body, got.is_whole), (200, &bytes, true));
+    let car = scene.get(&format!("/ipfs/{cid}?format=car&dag-scope=block"), &[]);
+    assert_eq!((car.status, car.is_whole), (200, true));
+    assert!(car.body.ends_with(&bytes));
+    assert_eq!(scene.get(&format!("/routing/v1/providers/{cid}"), &[]).text().matches("/http").count(), 1);
+    let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[7; 80]).unwrap();
+    assert_eq!(scene.get(&format!("/ipfs/{other}?format=raw"), &[]).status, 200, "it is in the store");
+    let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap();
+    assert_eq!(scene.get(&format!("/ipfs/{other}?format=raw"), &[]).status, 404, "it is of no chain");
 }
 
 #[test]

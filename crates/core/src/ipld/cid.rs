@@ -130,6 +130,12 @@ impl Cid {
         Codec(self.0.codec())
     }
 
+    /// The digest, if it is one of 32 bytes by this function.
+    pub fn digest_of(&self, function: HashFunction) -> Option<[u8; 32]> {
+        let digest = (self.function() == Some(function)).then(|| self.0.hash().digest());
+        digest?.try_into().ok()
+    }
+
     /// 0 or 1.
     pub fn version(&self) -> u8 {
         match self.0.version() {

@@ -1,0 +1,55 @@
+//! Blocks of the chain, under the CIDs of their headers. They are read from a node, which needs no copy of them in the content
+//! store.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use serde_json::json;
+
+use super::temporary::Temporary;
+use super::{Common, ContentPath};
+use crate::cli::client::{ClientArgs, call};
+use crate::consensus::check::check_merkle_root;
+use crate::ipld::{Codec, HashFunction};
+use crate::primitives::amount::counted;
+use crate::primitives::block::Block;
+use crate::primitives::codec;
+use crate::primitives::hash::BlockHash;
+
+/// The hash of the block whose header a path names, if that is what it does.
+pub fn block_at(path: &ContentPath) -> Option<BlockHash> {
+    let is_header = path.root.codec() == Codec::BITCOIN_BLOCK && path.names.is_empty();
+    path.root.digest_of(HashFunction::DblSha2_256).filter(|_| is_header).map(BlockHash::from_bytes)
+}
+
+/// A block as it is sent between nodes: header and transactions, checked against its hash.
+///
+/// # Errors
+/// If there is no node, or it does not have the block.
+pub fn read(hash: BlockHash, node: &ClientArgs, common: &Common) -> anyhow::Result<Vec<u8>> {
+    let node = node.connect(common, None).context("a block of the chain is read from a node, and there is none")?;
+    let text: String = call(&node, "getblock", &[json!(hash), json!(0)])?;
+    let bytes = hex::decode(text).context("the node's block is not in hexadecimal")?;
+    let block: Block = codec::decode(&bytes).context("what the node sent is no block")?;
+    ensure!(block.hash() == hash, "the node sent another block");
+    check_merkle_root(&block.header, block.txids()).context("the node sent a block with other transactions")?;
+    Ok(bytes)
+}
+
+/// Writes a block to a file.
+///
+/// # Errors
+/// Those of [`read`]; if the file exists or cannot be written.
+pub fn write(hash: BlockHash, target: &Path, node: &ClientArgs, common: &Common) -> anyhow::Result<()> {
+    ensure!(target.symlink_metadata().is_err(), "{} exists", target.display());
+    let bytes = read(hash, node, common)?;
+    let cannot = || format!("cannot write {}", target.display());
+    let temporary = Temporary::beside(target)?;
+    let mut file = fs::File::create_new(temporary.path()).with_context(cannot)?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).with_context(cannot)?;
+    temporary.rename(target).with_context(cannot)?;
+    let text = format!("{}: block {hash}, {}", target.display(), counted(bytes.len(), "byte"));
+    common.print_done(&text, || text.clone(), || json!({ "path": target, "hash": hash, "bytes": bytes.len() }))
+}

@@ -108,12 +108,13 @@ pub fn issued_by(edge: Height, params: &Params) -> Amount {
 /// of a chain with `total` work, which was due until the time `until`.
 ///
 /// # Errors
-/// [`NoState::Slow`].
+/// [`NoState::Slow`], unless that is accepted.
 pub fn is_buried(
     first: Milestone,
     earlier: impl Iterator<Item = Milestone>,
     total: Work,
     until: u32,
+    accepts_slow: bool,
     params: &Params,
 ) -> Result<bool, NoState> {
     let weight = weigh(first, earlier, total, until).under(params);
@@ -121,7 +122,7 @@ pub fn is_buried(
     if weight.confirmations < BURIED.min(params.epoch_blocks) {
         return Ok(false);
     }
-    weight.slow.map_or(Ok(true), |slow| Err(NoState::Slow(slow)))
+    weight.slow.filter(|_| !accepts_slow).map_or(Ok(true), |slow| Err(NoState::Slow(slow)))
 }
 
 /// A block from which on a node has all headers, and what it needs to know of those before.
@@ -197,11 +198,12 @@ impl Loading {
 }
 
 impl Chain {
-    /// The newest state on the branch to the best header that is buried under enough work. Reads all headers.
+    /// The newest state on the branch to the best header that is buried under enough work, also under less than its miners did
+    /// before if that is accepted. Reads all headers.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn state_target(&self, now: UnixTime) -> Result<StateTarget, NoState> {
+    pub fn state_target(&self, now: UnixTime, accepts_slow: bool) -> Result<StateTarget, NoState> {
         let tree = self.tree();
         let best = tree.best_header();
         let until = due_until(best.header.time, now, &self.params);
@@ -209,7 +211,7 @@ impl Chain {
             let Some(block) = tree.ancestor(&best, first) else { break };
             let mut shown = milestones(&tree, &block);
             let Some(committing) = shown.next() else { break };
-            if !is_buried(committing, shown, best.work, until, &self.params)? {
+            if !is_buried(committing, shown, best.work, until, accepts_slow, &self.params)? {
                 continue;
             }
             let at = |height| tree.ancestor(&best, height).map(TargetBlock::from).ok_or(NoState::TooShort);

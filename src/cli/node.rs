@@ -121,6 +121,10 @@ pub struct Args {
     /// only blocks and histories since, and falls back to `full` if no peer serves the coins
     #[arg(long, env = "CAIRN_SYNC", value_name = "HOW", value_enum, default_value_t = Sync::Full)]
     sync: Sync,
+    /// With `--sync state`, accept a chain that has less than half of the work that its miners did before, which may be a branch
+    /// that others have left
+    #[arg(long, env = "CAIRN_ACCEPT_SLOW_CHAIN", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_slow_chain: bool,
     /// Record everything that enters the node in this new file, for `cairn sim replay`; keep the file private
     #[arg(long, env = "CAIRN_RECORD", value_name = "FILE")]
     record: Option<PathBuf>,
@@ -180,6 +184,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         max_inbound: args.max_inbound,
         retention,
         sync_state: args.sync == Sync::State,
+        accept_slow_chain: args.accept_slow_chain,
         chaos: args.chaos,
         exchange: (!args.no_exchange)
             .then_some(ExchangeConfig { max_bytes: args.content_max, upload: args.content_upload }),

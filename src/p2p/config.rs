@@ -33,6 +33,8 @@ pub struct Config {
     pub retention: Retention,
     /// Whether to start from a state that is buried, instead of genesis, when there are no blocks yet.
     pub sync_state: bool,
+    /// Whether the state may be one of a chain that shows less work than its miners did before.
+    pub accept_slow_chain: bool,
     /// Whether the driver serves blocks of content.
     pub content: bool,
     /// What to say to peers about the software.
@@ -54,6 +56,7 @@ impl Default for Config {
             max_inbound_per_address: 4,
             retention: Retention::All,
             sync_state: false,
+            accept_slow_chain: false,
             content: false,
             user_agent: concat!("/cairn:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
             seed: [0; 32],

@@ -79,9 +79,16 @@ pub(super) struct StateStart {
     found: Option<Found>,
     /// Why the last chain that was proven has no state to start from.
     refused: Option<NoState>,
+    /// Whether a state may be under less work than its miners did before.
+    pub(super) accepts_slow: bool,
 }
 
 impl StateStart {
+    /// Nobody was asked yet. A chain that slowed down has a state to start from only if that is accepted.
+    pub(super) fn new(accepts_slow: bool) -> Self {
+        Self { accepts_slow, ..Self::default() }
+    }
+
     /// A peer that serves proofs said hello.
     pub(super) fn connected(&mut self, peer: PeerId, claim: TipClaim) {
         self.provers.insert(peer, Prover { claim, is_done: false });
@@ -199,7 +206,7 @@ impl StateStart {
         for StateHeights { edge, before, first } in StateHeights::below(chain.tail.height(), params) {
             let Some(block) = all.get(&first) else { break };
             let earlier = all.range(..first).rev().map(|(_, proven)| proven.place);
-            match is_buried(block.place, earlier, chain.tail.work(), until, params) {
+            match is_buried(block.place, earlier, chain.tail.work(), until, self.accepts_slow, params) {
                 Ok(false) => continue,
                 Ok(true) => chosen = Ok((edge, before, first)),
                 Err(slow) => chosen = Err(slow),

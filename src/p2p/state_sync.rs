@@ -114,14 +114,14 @@ pub(super) struct StateSync {
 
 impl StateSync {
     /// For a node that wants to start from a state, if its chain is empty, or that was killed while it loaded one.
-    pub(super) fn new(now: Now, is_wanted: bool, chain: &Chain) -> Self {
+    pub(super) fn new(now: Now, is_wanted: bool, accepts_slow: bool, chain: &Chain) -> Self {
         let is_due = chain.state_load().is_some() || (is_wanted && chain.is_fresh());
         let stage = match is_due {
             false => Stage::Off,
             true if chain.is_fresh() => Stage::Proof(None),
             true => Stage::Headers(None),
         };
-        let (start, servers) = (StateStart::default(), BTreeMap::new());
+        let (start, servers) = (StateStart::new(accepts_slow), BTreeMap::new());
         Self {
             is_wanted,
             stage,
@@ -316,7 +316,7 @@ impl StateSync {
                 self.missed = load.map(|base| base.block);
                 self.prove(now);
             } else if *since.get_or_insert(now.mono) + SETTLE_TIME <= now.mono {
-                match chain.state_target(now.unix) {
+                match chain.state_target(now.unix, self.start.accepts_slow) {
                     Ok(target) => self.begin(now, target, None),
                     Err(reason) => return self.give_up(chain, &reason),
                 }
@@ -475,7 +475,7 @@ impl StateSync {
             self.prove(now);
             return Ok(Outcome::None);
         }
-        match chain.state_target(now.unix) {
+        match chain.state_target(now.unix, self.start.accepts_slow) {
             Ok(target) if Some(target.edge.hash) != old => {
                 self.begin(now, target, None);
                 Ok(Outcome::None)

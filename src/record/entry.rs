@@ -98,6 +98,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         max_inbound_per_address,
         retention,
         sync_state,
+        accept_slow_chain,
         content,
         user_agent,
         seed,
@@ -127,7 +128,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
             [outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64),
             user_agent,
             seed,
-            (retention, sync_state, content),
+            (retention, [sync_state, accept_slow_chain], content),
         ),
         (sizes.map(|size| *size as u64), [expiry.as_secs(), min_fee_rate.grains_per_byte(), orphan_expiry.as_secs()]),
         (now.mono, now.unix),
@@ -138,7 +139,7 @@ type Addresses = (NodeId, Vec<PeerAddr>, Transports, Vec<PeerAddr>, Vec<PeerAddr
 type StartBody = (
     (String, String),
     Addresses,
-    ([u64; 3], String, [u8; 32], (Option<u32>, bool, bool)),
+    ([u64; 3], String, [u8; 32], (Option<u32>, [bool; 2], bool)),
     ([u64; 6], [u64; 3]),
     (MonoTime, UnixTime),
 );
@@ -147,7 +148,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
         (program, genesis),
         (id, listens, transports, connect, seeds),
-        (numbers, user_agent, seed, (retention, sync_state, content)),
+        (numbers, user_agent, seed, (retention, [sync_state, accept_slow_chain], content)),
         (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
         (mono, unix),
     ) = codec::decode::<StartBody>(body)?;
@@ -171,6 +172,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
                 Some(count) => Retention::Last(count),
             },
             sync_state,
+            accept_slow_chain,
             content,
             user_agent,
             seed,

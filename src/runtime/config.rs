@@ -41,6 +41,8 @@ pub struct Config {
     pub retention: Retention,
     /// Whether to start from a state that is buried, instead of genesis, when there are no blocks yet.
     pub sync_state: bool,
+    /// Whether the state may be one of a chain that shows less work than its miners did before.
+    pub accept_slow_chain: bool,
     /// Bytes that the store may keep in memory.
     pub store_cache_bytes: u64,
     /// Bounds of the pool of unconfirmed transactions.
@@ -74,6 +76,7 @@ impl Config {
             max_inbound: 117,
             retention: Retention::All,
             sync_state: false,
+            accept_slow_chain: false,
             store_cache_bytes: Self::STORE_CACHE_BYTES,
             mempool: mempool::Limits::default(),
             sockets: SocketLimits::default(),

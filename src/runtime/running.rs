@@ -157,6 +157,7 @@ impl Running {
             max_inbound: config.max_inbound,
             retention: config.retention,
             sync_state: config.sync_state,
+            accept_slow_chain: config.accept_slow_chain,
             content: config.exchange.is_some(),
             seed: rand::random(),
             ..p2p::Config::default()

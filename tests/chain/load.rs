@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cairn::chain::{self, Burial, Chain, LoadStep, NoState, STEP_CHANGES, Step};
-use cairn::consensus::params::{GenesisSpec, Params};
+use cairn::chain::{self, Burial, Chain, LoadStep, NoState, STEP_CHANGES, Step, is_buried};
+use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
+use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
+use cairn::receipt::weight::Milestone;
 use cairn::state::{KeyRange, Leaf, Source};
 use cairn::storage::{MemoryStore, StateBase, Store, StoreError};
 use cairn_testkit::{Ledger, funded};
+use ruint::aliases::U256;
 
 use crate::epochs::spending;
 use crate::guarded::Guarded;
@@ -51,7 +54,7 @@ fn follow_headers(chain: &mut Chain, ledger: &Ledger) {
 
 /// What `from` says about the state of its target.
 pub fn base_of(from: &Chain) -> StateBase {
-    let target = from.state_target(NOW).unwrap();
+    let target = from.state_target(NOW, false).unwrap();
     assert_eq!(target.edge.height, Height::from_u32(EDGE));
     let root = |height| from.db().edge(height).unwrap().unwrap().root;
     StateBase {
@@ -147,7 +150,7 @@ fn a_chain_goes_on_from_a_state_as_one_that_has_validated_all() {
     let store = Arc::new(MemoryStore::new());
     let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
     chain.await_states().unwrap();
-    assert_eq!(chain.state_target(NOW).unwrap_err(), NoState::TooShort);
+    assert_eq!(chain.state_target(NOW, false).unwrap_err(), NoState::TooShort);
     follow_headers(&mut chain, &ledger);
     chain.begin_load(base_of(&full), 8).unwrap();
     // Nothing is connected meanwhile, and no coin can be used.
@@ -257,4 +260,22 @@ fn a_state_with_more_than_was_issued_is_not_started_from() {
     chain.begin_load(StateBase { issued, ..base }, 4).unwrap();
     assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Inflated);
     assert_eq!(chain.tip().height, Height::GENESIS);
+}
+
+#[test]
+fn a_state_under_a_chain_that_slowed_down_is_buried_only_where_that_is_accepted() {
+    let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 60, ..GenesisSpec::regtest() };
+    assert!(spec.mine_nonce());
+    let params = Params::new(spec).unwrap();
+    let work = |units: u64| Work(U256::from(units));
+    let place = |block: u64| Milestone { after: work(1_000 * block), own: work(1_000), time: 10 * block as u32 };
+    let buried = |blocks: u64, until: u32, accepts_slow| {
+        let earlier = (0..2_000).rev().map(place);
+        is_buried(place(2_000), earlier, work(1_000 * (2_000 + blocks)), until, accepts_slow, &params)
+    };
+    // 300 blocks in the time of 300, then in that of 1,000.
+    assert_eq!((buried(300, 23_000, false), buried(300, 23_000, true)), (Ok(true), Ok(true)));
+    assert!(matches!(buried(300, 30_000, false), Err(NoState::Slow(slow)) if slow.percent == 30));
+    assert_eq!(buried(300, 30_000, true), Ok(true));
+    assert_eq!(buried(0, 30_000, true), Ok(false), "it is under no work at all");
 }

@@ -167,7 +167,7 @@ impl Node {
             relay: Relay::new([rng.random(), rng.random()]),
             server: Server::default(),
             budgets: Budgets::default(),
-            state_sync: StateSync::new(now, config.sync_state, &chain),
+            state_sync: StateSync::new(now, config.sync_state, config.accept_slow_chain, &chain),
             late_headers: LateHeaders::default(),
             signalling: Signalling::default(),
         };

@@ -342,7 +342,7 @@ fn nothing_is_written_outside_the_target() {
     content(&place, &["get", &cid, "-o", "target"]).ok();
     assert_eq!(fs::read_link(place.path("target/link")).unwrap(), outside);
     symlink("target", place.path("indirect")).unwrap();
-    content(&place, &["get", &file.0.to_string(), "-o", "indirect/link"]).ok();
+    content(&place, &["get", &file.0.to_string(), "-o", "indirect/link/"]).ok();
     assert_eq!(fs::read(outside.join(file.0.to_string())).unwrap(), b"out", "the user's own path is followed");
 }
 
@@ -444,4 +444,27 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     content(&place, &["cat", &other.to_string()]).fails(FAILED, "Block not found");
     drop(node);
     content(&place, &["cat", &cid]).fails(FAILED, "read from a node");
+}
+
+#[test]
+fn what_is_got_never_lands_in_what_is_there() {
+    let place = Place::new();
+    let root = kubos_tree(&place);
+    content(&place, &["add", "-Q", "-r", "kubo"]).ok();
+    // Left by a process that was killed, by one that runs, and for another target.
+    let running = format!(".copy.{}.tmp", std::process::id());
+    for name in [".copy.4194305.tmp", running.as_str(), ".copy.of.4194305.tmp"] {
+        fs::create_dir(place.path(name)).unwrap();
+        fs::write(place.path(name).join("part"), "").unwrap();
+    }
+    content(&place, &["get", root, "-o", "copy"]).ok();
+    assert!(!place.path(".copy.4194305.tmp").exists());
+    assert!(place.path(&running).exists() && place.path(".copy.of.4194305.tmp").exists());
+    content(&place, &["get", root, "-o", "copy"]).fails(FAILED, "copy exists");
+    assert_eq!(tree(&place.path("copy")), tree(&place.path("kubo")));
+    // A slash names a directory to write into.
+    content(&place, &["get", root, "-o", "copy/"]).ok();
+    assert_eq!(tree(&place.path("copy").join(root)), tree(&place.path("kubo")));
+    content(&place, &["get", root, "-o", "."]).ok();
+    content(&place, &["get", root, "-o", "./"]).fails(FAILED, "exists");
 }

@@ -34,7 +34,7 @@ Examples:
 pub struct Args {
     /// A CID, or a path below one
     path: ContentPath,
-    /// Where to write it [default: its name, here]
+    /// Where to write it; PATH/ is a directory to write it into [default: its name, here]
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     /// Write a CAR file with all its blocks instead
@@ -76,7 +76,8 @@ fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<
         return car::write(store, cid, (!is_stream(&output)).then_some(&output), common);
     }
     let target = match &args.output {
-        Some(output) if output.is_dir() => output.join(checked(name.as_bytes())?),
+        // The same command twice must not put the second directory into the first.
+        Some(output) if names_directory(output) => output.join(checked(name.as_bytes())?),
         Some(output) => output.clone(),
         None => PathBuf::from(checked(name.as_bytes())?),
     };
@@ -92,6 +93,11 @@ fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<
     let Totals { files, bytes } = made.totals;
     let text = format!("{}: {}, {}", target.display(), counted(files, "file"), counted(bytes, "byte"));
     common.print_done(&text, || text.clone(), || json!({ "path": target, "cid": cid, "files": files, "bytes": bytes }))
+}
+
+/// Whether a path is that of a directory by its form: it ends in a slash or in dots.
+fn names_directory(path: &Path) -> bool {
+    path.as_os_str().as_bytes().ends_with(b"/") || path.file_name().is_none()
 }
 
 /// A name of an entry, if it can be one on this machine.

@@ -25,7 +25,8 @@ mod tree;
 /// Options of `cairn content`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The most bytes of blocks to store, such as 10GB or 512MiB; when it is reached, blocks that are not pinned go
+    /// The most bytes of blocks to store, such as 10GB or 512MiB; when it is reached, blocks that are not pinned go. What a
+    /// running node fetches for a command, it stores within its own limit
     #[arg(
         long,
         global = true,

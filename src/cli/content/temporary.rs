@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -20,11 +21,19 @@ impl Temporary {
         let name = target.file_name().with_context(|| format!("{} is no name for a file", target.display()))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
-        hidden.push(format!(".{}.tmp", std::process::id()));
-        let temporary = Self { path: target.with_file_name(hidden) };
-        // Of a killed process with the same number.
-        temporary.remove();
-        Ok(temporary)
+        hidden.push(".");
+        let path = |process: u32| {
+            let mut hidden = hidden.clone();
+            hidden.push(format!("{process}.tmp"));
+            target.with_file_name(hidden)
+        };
+        // What killed processes have left of this target, and one with the same number.
+        for process in left_by(target, hidden.as_bytes()) {
+            if process == std::process::id() || !is_running(process) {
+                Self { path: path(process) }.remove();
+            }
+        }
+        Ok(Self { path: path(std::process::id()) })
     }
 
     /// The name.
@@ -46,6 +55,23 @@ impl Temporary {
         // It may not exist; a failure changes nothing.
         let _ = if is_dir { fs::remove_dir_all(&self.path) } else { fs::remove_file(&self.path) };
     }
+}
+
+/// The processes that have begun names with `prefix` beside a target.
+fn left_by(target: &Path, prefix: &[u8]) -> Vec<u32> {
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let process = |name: OsString| -> Option<u32> {
+        let number = name.as_bytes().strip_prefix(prefix)?.strip_suffix(b".tmp")?;
+        std::str::from_utf8(number).ok()?.parse().ok()
+    };
+    // A directory that cannot be read fails later, where it matters.
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| process(entry.file_name())).collect()
+}
+
+/// Whether there is a process of that number; where that cannot be told, there may be.
+fn is_running(process: u32) -> bool {
+    !Path::new("/proc/self").exists() || Path::new("/proc").join(process.to_string()).exists()
 }
 
 impl Drop for Temporary {

@@ -13,6 +13,7 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget, most_f
 use crate::miner::kernel;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
+use crate::primitives::time::UnixTime;
 use crate::storage::private_file;
 
 /// The file of a data directory that names its network.
@@ -291,7 +292,7 @@ fn show(params: &Params, common: &Common) -> anyhow::Result<()> {
             format!("network           {}", spec.network),
             format!("genesis hash      {}", params.genesis_hash),
             format!("message           {}", spec.message),
-            format!("timestamp         {}", spec.timestamp),
+            format!("timestamp         {} ({} UTC)", spec.timestamp, UnixTime::from_secs(spec.timestamp.into()).utc()),
             format!("address prefix    {}", spec.address_prefix),
             format!("bits              {} ({:.0} hashes a block)", spec.bits, params.genesis_target.work().as_f64()),
             format!("easiest bits      {} ({:.0} hashes)", spec.pow_limit_bits, params.pow_limit.work().as_f64()),

@@ -71,9 +71,10 @@ pub struct Slow {
 impl fmt::Display for Slow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { since, percent } = self;
+        let since = UnixTime::from_secs((*since).into()).utc();
         write!(
             f,
-            "since time {since} the chain shows {percent} % of the work that its miners did before: it is a branch that \
+            "since {since} UTC the chain shows {percent} % of the work that its miners did before: it is a branch that \
              others have left, or most miners are gone"
         )
     }

@@ -25,6 +25,7 @@ use self::wallet::message::NotSigned;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::content::CONTENT_DIR;
+use crate::primitives::address::AddressError;
 use crate::primitives::hash::Txid;
 use crate::primitives::time::UnixTime;
 use crate::receipt::weight::Slow;
@@ -448,15 +449,16 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.downcast_ref::<ClientError>() {
         return match error {
             ClientError::NoNode { .. } | ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => NO_NODE,
-            ClientError::BadUrl { .. }
-            | ClientError::File { .. }
+            ClientError::BadUrl { .. } => USAGE,
+            ClientError::File { .. }
             | ClientError::Unauthorized { .. }
             | ClientError::Refused { .. }
             | ClientError::NotANode { .. }
             | ClientError::Rpc { .. } => FAILED,
         };
     }
-    if error.is::<UsageError>() {
+    // Whatever cannot be read is found out here as clap finds it out: with its code.
+    if error.is::<UsageError>() || error.is::<AddressError>() {
         return USAGE;
     }
     if error.is::<NotSigned>() {

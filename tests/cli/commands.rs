@@ -109,9 +109,9 @@ fn an_encrypted_wallet_needs_its_passphrase() {
 fn payments_with_wrong_arguments_are_refused() {
     let (place, node, address) = regtest();
     let send = |args: &[&str]| place.run("node", &[&["wallet", "send"], args].concat());
-    send(&["me", "1"]).fails(FAILED, "\"me\" is not an address");
+    send(&["me", "1"]).fails(USAGE, "\"me\" is not an address");
     let typo = address.replace("rcairn1", "rcairn1q");
-    send(&[&typo, "1"]).fails(FAILED, "is not an address");
+    send(&[&typo, "1"]).fails(USAGE, "is not an address");
     send(&[&address, "one"]).fails(USAGE, "is not an amount of coins");
     send(&[&address, "-1"]).fails(USAGE, "-1");
     send(&[&address, "0.000000001"]).fails(USAGE, "at most 8 decimals");

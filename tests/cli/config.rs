@@ -86,7 +86,7 @@ fn a_check_starts_and_makes_nothing() {
     let text = place.run("a", &["node", "--check", "--mine", "wallet", "--rpc", "127.0.0.1:0"]).ok();
     assert!(text.contains("regtest") && text.contains("a new wallet"), "{text}");
     assert!(!place.path("a").exists());
-    place.run("a", &["node", "--check", "--mine", "me"]).fails(FAILED, "--mine: \"me\" is not an address");
+    place.run("a", &["node", "--check", "--mine", "me"]).fails(USAGE, "--mine: \"me\" is not an address");
     place.run("a", &["node", "--check", "--connect", "nowhere"]).fails(FAILED, "nowhere");
     let node = place.node("a", &[]);
     place.run("a", &["node", "--check"]).ok();

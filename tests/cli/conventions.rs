@@ -210,7 +210,7 @@ fn every_failure_with_json_is_an_object() {
         (&["wallet", "address"], FAILED, "failed"),
         (&["wallet", "new", "--restore"], FAILED, "failed"),
         (&["rpc", "uptime"], NO_NODE, "no_node"),
-        (&["rpc", "--rpc", "https://node:1", "uptime"], FAILED, "failed"),
+        (&["rpc", "--rpc", "https://node:1", "uptime"], USAGE, "usage"),
         (&["light", "sync"], NO_NODE, "no_node"),
         (&["light", "status", "--genesis", "missing.json"], FAILED, "failed"),
         (&["proof", "get", &txid], NO_NODE, "no_node"),

@@ -23,9 +23,9 @@ fn nodes_that_do_not_start() {
     start(&place, "a", &["--rpc", &port]).fails(FAILED, &format!("cannot listen for RPC on {port}"));
     start(&place, "a", &["--listen", "nowhere"]).fails(USAGE, "--listen");
     start(&place, "a", &["--connect", "just-a-name"]).fails(FAILED, "expected HOST:PORT");
-    start(&place, "a", &["--mine", "me"]).fails(FAILED, "\"me\" is not an address");
+    start(&place, "a", &["--mine", "me"]).fails(USAGE, "\"me\" is not an address");
     let other_network = address.replace("rcairn", "cairn");
-    start(&place, "a", &["--mine", &other_network]).fails(FAILED, "is not an address");
+    start(&place, "a", &["--mine", &other_network]).fails(USAGE, "is not an address");
     start(&place, "a", &["--threads", "0", "--mine", &address]).fails(USAGE, "--threads");
     start(&place, "a", &["--prune", "100"]).fails(FAILED, "at least 1728 blocks have to be kept");
     start(&place, "a", &["--rpc-user", "ada"]).fails(USAGE, "--rpc-password");
@@ -159,7 +159,7 @@ fn nodes_that_do_not_answer() {
         place.run("a", command).fails(NO_NODE, "no node is running with data directory");
         place.run("a", &[command, &["--rpc", &port]].concat()).fails(NO_NODE, "cannot reach a node at");
     }
-    place.run("a", &["rpc", "--rpc", "https://node:1", "uptime"]).fails(FAILED, "only http is supported");
+    place.run("a", &["rpc", "--rpc", "https://node:1", "uptime"]).fails(USAGE, "only http is supported");
     // A test network is not started by `cairn node`.
     let net = ["rpc", "uptime", "--data-dir", "cairn-testnet"];
     place.run("a", &net).fails(NO_NODE, "start the network with `cairn testnet --data-dir cairn-testnet`");
@@ -169,7 +169,7 @@ fn nodes_that_do_not_answer() {
         .fails(NO_NODE, "give --data-dir cairn-testnet for the network of `cairn testnet`");
     std::fs::create_dir_all(place.path("other/node-1")).unwrap();
     place.run("other", &["rpc", "uptime"]).fails(NO_NODE, "start the network with `cairn testnet --data-dir");
-    place.run("a", &["rpc", "--rpc", "node:port", "uptime"]).fails(FAILED, "is not a node's address");
+    place.run("a", &["rpc", "--rpc", "node:port", "uptime"]).fails(USAGE, "is not a node's address");
     // Killed without time to tidy up: the address file stays, but no node listens.
     place.node("a", &[]).kill();
     place.run("a", &["rpc", "getblockcount"]).fails(NO_NODE, "is it running?");

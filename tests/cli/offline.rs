@@ -1,5 +1,6 @@
 //! Keys on a machine without a network: another wallet watches and prepares, any node sends.
 
+use crate::commands::USAGE;
 use crate::process::{Done, Place, spec};
 use cairn::primitives::amount::COIN;
 use serde_json::Value;
@@ -23,7 +24,7 @@ fn a_payment_is_prepared_signed_elsewhere_and_sent() {
 
     hot(&["watch", &first]).ok();
     assert!(hot(&["watch", &first, &second]).ok().ends_with("watches 2 addresses"));
-    hot(&["watch", "me"]).fails(FAILED, "is not an address");
+    hot(&["watch", "me"]).fails(USAGE, "is not an address");
     cold(&["watch", &payee]).fails(FAILED, "has keys of its own");
     assert_eq!(hot(&["balance"]).ok(), "spendable  100 coins");
     for args in [&["send", &payee, "1"][..], &["words"], &["address", "--new"], &["private-key", &first]] {

@@ -242,7 +242,7 @@ fn the_history_says_when_with_whom_and_what_for() {
 
     run(&["label", &sent, ""]).ok();
     run(&["label", &payee, "the landlord"]).ok();
-    run(&["label", "somebody", "x"]).fails(FAILED, "neither a transaction's id nor an address");
+    run(&["label", "somebody", "x"]).fails(2, "neither a transaction's id nor an address");
     run(&["label", &payee, "a\nb"]).fails(FAILED, "control character");
     let history = json(run(&["history", "--json"]));
     let labels: Vec<&Value> = history.as_array().unwrap().iter().map(|entry| &entry["label"]).collect();

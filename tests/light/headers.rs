@@ -6,6 +6,7 @@ use cairn::consensus::error::RuleError;
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::light::{Config, Headers, Kept, Notice, PeerStatus, Question};
 use cairn::p2p::Reason;
+use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::Message;
 use cairn::p2p::misbehaviour::Offence;
 use cairn::primitives::header::Header;
@@ -373,4 +374,23 @@ fn a_file_of_headers_has_one_writer_and_is_cut_where_it_is_damaged() {
     flipped[20 * 80 + 40] ^= 1;
     assert!(heights(&flipped) <= Height::from_u32(21), "a flipped bit");
     assert_eq!(heights(&[]), Height::GENESIS);
+}
+
+#[test]
+fn contacts_that_were_not_asked_for_are_refused() {
+    let params = params();
+    let blocks = Ledger::on(&params).extend(3, 1);
+    let stranger = Contact { id: NodeId([7; 32]), address: "10.9.9.9:7331".parse().unwrap() };
+    let mut world = World::new(&params, 1, Config::default());
+    world.serve(
+        &blocks,
+        Box::new(move |message| match message {
+            Message::Headers(_) => std::iter::once(message).chain(vec![Message::Nodes(vec![stranger]); 10]).collect(),
+            other => vec![other],
+        }),
+    );
+    world.run_until("the goodbye", |world| !world.goodbyes.is_empty());
+    let expected = Reason::Misbehaved(Offence::UnrequestedNodes);
+    assert!(matches!(&world.goodbyes[..], [(0, reason)] if *reason == expected), "{:?}", world.goodbyes);
+    assert!(world.light.reports().iter().all(|report| report.address != stranger.address), "it was dialled");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::control::Control;
 use super::setup::Layout;
 use crate::cli::console::note;
-use crate::cli::{Common, account, wallet};
+use crate::cli::{Common, UsageError, account, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
@@ -50,7 +50,7 @@ fn params(layout: &Layout) -> anyhow::Result<Params> {
 }
 
 fn pay(layout: &Layout, params: &Params, to: PublicKey, amount: Amount) -> anyhow::Result<Payment> {
-    ensure!(amount > Amount::ZERO, "the amount is 0");
+    ensure!(amount > Amount::ZERO, UsageError("the amount is 0".to_owned()));
     let control = Control::find(layout)?;
     let node = control.node(0);
     let fee = Fee::at_rate(account::least_fee_rate(node)?);

@@ -47,9 +47,14 @@ enum LinkChange {
         #[arg(long, env = "CAIRN_BANDWIDTH", value_name = "BYTES")]
         bandwidth: Option<u64>,
         /// Share of the messages to drop, 0 to 1
-        #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE")]
+        #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE", value_parser = share)]
         loss: Option<f64>,
     },
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a share from 0 to 1".to_owned())
 }
 
 /// Runs the command.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::index::{Entry, Index};
-use super::{audit_state, effects, epochs};
+use super::{archive, audit_state, effects, epochs};
 use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::commitment::Committed;
@@ -123,6 +123,7 @@ fn check_pruned(
     if let Some(lowest) = db.lowest_kept()?.filter(|lowest| *lowest < kept_from) {
         return Err(db.corrupt(format!("something is kept of a block at height {lowest}, which is pruned")));
     }
+    archive::check(db)?;
     let base = db.state_base()?.unwrap_or_default();
     let gap = index.buried().gap();
     let mut range = mmr::Range::default();
@@ -220,6 +221,10 @@ pub fn check_recent(
             return Ok(false);
         }
         let fault = |what: String| db.corrupt(format!("block {hash} at height {height}: {what}"));
+        // An archived block has no undo record.
+        if height < db.kept_from()? {
+            return Ok(true);
+        }
         if db.hash_at(height)? != Some(hash) {
             return Err(fault("it is not listed as the best chain's".to_owned()));
         }

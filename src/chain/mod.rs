@@ -12,6 +12,7 @@
 
 mod accept;
 mod activate;
+mod archive;
 mod audit;
 mod audit_state;
 mod buried;
@@ -36,6 +37,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, RwLockReadGuard};
 
 pub use activate::{ChainUpdate, IsVerified};
+pub use archive::Run;
 pub use audit::{Level, Report, check, check_recent};
 pub use bury::Burial;
 pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
@@ -65,6 +67,7 @@ use crate::primitives::tx::OutPoint;
 use crate::storage::{BlockKey, Database, Store, StoreError};
 
 use activate::Candidate;
+use archive::Archived;
 use index::{Id, Index};
 use load::Loading;
 use tree::TreeOwner;
@@ -92,6 +95,8 @@ pub struct Chain {
     loading: Option<Loading>,
     /// What is below is to be pruned, as far as it may be.
     prune_to: Height,
+    /// Only whole runs are.
+    is_archiving: bool,
     burial: Burial,
     /// Ends of branches that are not forgotten, whatever their work.
     held: Vec<BlockHash>,
@@ -133,7 +138,8 @@ impl Read {
         }
         let (_, filters) = db.filter_header_of(&tip.key())?;
         let next_sequence = 1 + index.entries().map(|entry| entry.sequence).max().unwrap_or(0);
-        let tree = BlockTree { base, ..BlockTree::new(index, &tip, db.kept_from()?) };
+        let archived = Archived::load(params, db)?;
+        let tree = BlockTree { base, archived, ..BlockTree::new(index, &tip, db.kept_from()?) };
         Ok(Self { tree, range, filters, next_sequence })
     }
 }
@@ -165,6 +171,7 @@ impl Chain {
             ready_to: None,
             loading: db.state_load()?.map(Loading::new),
             prune_to: Height::GENESIS,
+            is_archiving: false,
             burial: Burial::default(),
             held: Vec::new(),
             is_burying: false,

@@ -1,8 +1,10 @@
-//! Pruning: bodies, undo records and filters of old blocks are removed. Headers, coins and indexes stay.
+//! Pruning: bodies, undo records and filters of old blocks are removed. Headers, coins and indexes stay, as do the bodies of
+//! [archived](super::archive) runs.
 //!
 //! What is removed is never needed again unless the tip goes back behind it. So nothing is removed above the block where
 //! the best header's branch leaves the best chain, and a branch that leaves it further down is refused.
 
+use super::archive::Run;
 use super::index::Entry;
 use super::tree::Retention;
 use super::{BlockTree, Chain, ChainError};
@@ -83,7 +85,14 @@ impl Chain {
         let tip = tree.tip();
         let is_settled = self.candidates.last().is_none_or(|best| best.id == tip.id);
         let fork = tree.index.fork(&tip, &tree.best_header()).height;
-        if is_settled { self.prune_to.min(fork) } else { tree.kept_from() }
+        let end = if is_settled { self.prune_to.min(fork) } else { tree.kept_from() };
+        let epoch = self.params.epoch_blocks;
+        if self.is_archiving { Run::of(end, epoch).first(epoch) } else { end }
+    }
+
+    /// Has only whole [runs](Run) pruned from now on: of a run that is begun, nobody would have the first blocks.
+    pub fn set_archiving(&mut self, is_archiving: bool) {
+        self.is_archiving = is_archiving;
     }
 
     /// Prunes the next few blocks, in one write.
@@ -91,11 +100,22 @@ impl Chain {
     /// # Errors
     /// [`StoreError`]; nothing has changed then.
     pub fn prune_step(&mut self) -> Result<(), StoreError> {
+        self.prune_step_keeping(|_| false)
+    }
+
+    /// The same, but archives the [runs](Run) that `keeps` selects by the hash of their last block. It is asked once for
+    /// each run.
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing has changed then.
+    pub fn prune_step_keeping(&mut self, keeps: impl Fn(&BlockHash) -> bool) -> Result<(), StoreError> {
         let from = self.kept_from();
         let end = self.prune_end().min(from.saturating_add(STEP));
         if end <= from {
             return Ok(());
         }
+        let mut batch = Batch::default();
+        let (archived, end) = self.stage_archive((from, end), keeps, &mut batch)?;
         let tree = self.tree.read();
         let is_old = |entry: &Entry| entry.has_body() && entry.height >= from && entry.height < end;
         let mut blocks: Vec<BlockKey> = tree.index.entries().filter(is_old).map(|entry| entry.key()).collect();
@@ -105,13 +125,13 @@ impl Chain {
             let buried = self.db.key_at(height)?;
             blocks.push(buried.ok_or_else(|| self.db.corrupt(format!("the header at height {height} is missing")))?);
         }
-        let mut batch = Batch::default();
         batch.delete_bodies(&blocks);
         batch.put_kept_from(end);
         batch.prune_below(end);
         self.db.store().commit(batch)?;
         let mut tree = self.tree.write();
         tree.kept_from = end;
+        tree.archived.extend(archived);
         for waiting in self.waiting.values_mut() {
             waiting.retain(|id| tree.index.get(*id).height >= end);
         }
@@ -138,7 +158,7 @@ impl BlockTree {
 
     /// Whether the body of a block is stored.
     pub fn has_body(&self, entry: &Entry) -> bool {
-        entry.has_body() && entry.height >= self.kept_from
+        entry.has_body() && (entry.height >= self.kept_from || self.is_archived(entry))
     }
 
     /// Where the last branch that was refused because it leaves the best chain too far down does so.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::archive::Archived;
 use super::index::{Entry, Id, Index};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -36,6 +37,7 @@ pub struct BlockTree {
     pub(super) active: VecDeque<Id>,
     pub(super) retention: Retention,
     pub(super) kept_from: Height,
+    pub(super) archived: Archived,
     /// The block from whose state the node started, if it did not start from genesis.
     pub(super) base: Option<Height>,
     pub(super) too_deep: Option<Height>,
@@ -53,6 +55,7 @@ impl BlockTree {
             active,
             retention: Retention::default(),
             kept_from,
+            archived: Archived::default(),
             base: None,
             too_deep: None,
             takes_deep_headers: false,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::compact::{self, number, ordered, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER, Filtered, HEADER,
-    HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation, UNDO, filtered,
-    history_key, key, owned_outpoint, owner_key, range_key, tx_key,
+    ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER,
+    Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation,
+    UNDO, filtered, history_key, key, owned_outpoint, owner_key, range_key, tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -183,7 +183,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn block(&self, at: &BlockKey) -> Result<Option<Block>, StoreError> {
-        self.value(&at.under(BLOCK))
+        self.raw_block(at)?.map(|bytes| self.decoded(&bytes)).transpose()
     }
 
     /// A block's encoding, as it is stored and sent.
@@ -191,7 +191,19 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn raw_block(&self, at: &BlockKey) -> Result<Option<Vec<u8>>, StoreError> {
-        self.get(&at.under(BLOCK))
+        match self.get(&at.under(BLOCK))? {
+            None => self.get(&at.under(ARCHIVED)),
+            found => Ok(found),
+        }
+    }
+
+    /// The lowest height of an archived block, from a height on.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn archived_from(&self, height: Height) -> Result<Option<Height>, StoreError> {
+        let first = BlockKey::first_of(ARCHIVED, height);
+        Ok(self.collect(&[ARCHIVED], &first, 1, |key, _| BlockKey::height_in(key))?.pop())
     }
 
     /// The block of the best chain at `height`, by both.

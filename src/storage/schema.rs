@@ -15,6 +15,7 @@
 //! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
 //! | `B` | [`BlockKey`] | the block |
+//! | `Q` | [`BlockKey`] | a block of the best chain that is pruned but for this |
 //! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order, short |
 //! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there, from 32 on |
 //! | `G` | [`BlockKey`] | the filter header, then the filter if it is shorter, else its hash |
@@ -54,8 +55,9 @@ use crate::state::key::lock_digest;
 /// sled entry; version 3 stored derived values with each header; version 4 stored peers as sockets; version 5 stored no
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
-/// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain.
-pub const SCHEMA_VERSION: u32 = 12;
+/// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain; version 12
+/// archived no pruned blocks.
+pub const SCHEMA_VERSION: u32 = 13;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
@@ -75,6 +77,7 @@ pub(super) const BURIED: u8 = b'O';
 pub(super) const BURIED_HASH: u8 = b'I';
 pub(super) const KEPT_FROM: &[u8] = b"K";
 pub(super) const BLOCK: u8 = b'B';
+pub(super) const ARCHIVED: u8 = b'Q';
 pub(super) const UNDO: u8 = b'U';
 pub(super) const FILTER: u8 = b'F';
 pub(super) const FILTER_HEADER: u8 = b'G';
@@ -320,6 +323,11 @@ impl Batch {
 
     pub(crate) fn put_block(&mut self, at: &BlockKey, block: &Block) {
         self.put_at(at.height, at.under(BLOCK), codec::encode(block));
+    }
+
+    /// A block's encoding, to be kept when the block is pruned.
+    pub(crate) fn put_archived(&mut self, at: &BlockKey, block: &[u8]) {
+        self.put(at.under(ARCHIVED), block);
     }
 
     pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {

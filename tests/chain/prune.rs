@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::guarded::Guarded;
-use cairn::chain::{self, Chain, ChainError, Level, Retention, TransferError, check_recent, min_kept};
+use cairn::chain::{self, Chain, ChainError, Level, Retention, Run, TransferError, check_recent, min_kept};
 use cairn::consensus::error::Blame;
+use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Lock, MAX_DATA_BYTES, OutPoint, Output};
-use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
+use cairn::storage::{Batch, MemoryStore, SledStore, Store, StoreError, TxLocation};
 use cairn_testkit::{Ledger, MINER, genesis_coin, key, params, public, sign, unsigned};
 
 const NOW: UnixTime = UnixTime::from_secs(2_000_000_000);
@@ -307,4 +308,61 @@ fn the_disk_shrinks_by_whole_files_and_the_store_opens_again() {
     assert!(after.0 >= kept && after.0 < kept + 2 * (16 << 20) && after.0 < before.0, "{before:?}, {after:?}");
     assert_kept_from(&chain, at(BLOCKS - KEPT + 1));
     assert_eq!(chain.tip().hash, branch.blocks.last().unwrap().hash());
+}
+
+/// Of a chain that keeps its last 100 blocks at height 400, every second run of old ones is archived.
+#[test]
+fn archived_runs_stay_readable_and_are_checked() {
+    const EPOCH: u32 = 24;
+    let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() };
+    assert!(spec.mine_nonce());
+    let params = Arc::new(Params::new(spec).unwrap());
+    let mut branch = Ledger::on(&params);
+    branch.extend(400, 0);
+    let dir = tempfile::tempdir().unwrap();
+    let open = || -> Arc<dyn Store> { Arc::new(SledStore::open(dir.path()).unwrap()) };
+    let mut chain = Chain::open(params.clone(), open()).unwrap();
+    chain.set_retention(Retention::Last(100));
+    let is_chosen = |Run(run): Run| run % 2 == 1;
+    let chosen: Vec<_> = (0..16)
+        .filter(|run| is_chosen(Run(*run)))
+        .map(|run| branch.blocks[Run(run).last(EPOCH).as_usize()].hash())
+        .collect();
+    for block in &branch.blocks[1..] {
+        chain.accept_block(block.clone(), NOW, &|_| false).unwrap();
+        while chain.is_pruning_due() {
+            chain.prune_step_keeping(|last| chosen.contains(last)).unwrap();
+        }
+    }
+    // Blocks 241 to 255 are of run 10, whose last block is 264.
+    let runs = [1, 3, 5, 7, 9];
+    let check = |chain: &Chain| {
+        assert_eq!(chain.kept_from(), at(256));
+        let found: Vec<u32> = chain.archived_runs().into_iter().map(|(Run(run), _)| run).collect();
+        assert_eq!((found, chain.tree().archived_blocks()), (runs.to_vec(), 5 * EPOCH));
+        for height in Height::GENESIS.through(chain.tip().height) {
+            let entry = chain.entry_at(height).unwrap();
+            let is_kept = height >= at(256) || is_chosen(Run::of(height, EPOCH));
+            assert_eq!(chain.has_body(&entry), is_kept, "{height}");
+            let block = chain.db().block(&entry.key()).unwrap();
+            assert_eq!(block.as_ref(), is_kept.then(|| &branch.blocks[height.as_usize()]));
+            assert_eq!(chain.db().filter(&entry.key()).unwrap().is_some(), height >= at(256));
+        }
+        chain::check(chain.db(), &params, &mut |_, _| {}).unwrap();
+        let tip = (chain.tip().hash, chain.tip().height);
+        assert!(check_recent(chain.db(), &params, tip, Level::Connect, u32::MAX, &|| true).unwrap());
+    };
+    check(&chain);
+    drop(chain);
+    // The files of what was pruned are gone; those of the archive are not among them.
+    let chain = Chain::open(params.clone(), open()).unwrap();
+    check(&chain);
+
+    let entry = chain.entry_at(at(30)).unwrap();
+    let key = [&b"Q"[..], &30_u32.to_be_bytes(), &entry.hash.as_bytes()[..12]].concat();
+    let mut batch = Batch::default();
+    batch.put(key, chain.db().raw_block(&chain.entry_at(at(31)).unwrap().key()).unwrap().unwrap());
+    chain.db().store().commit(batch).unwrap();
+    let error = chain::check(chain.db(), &params, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(error.contains("the archived block at height 30 has changed"), "{error}");
 }

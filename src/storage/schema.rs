@@ -62,9 +62,9 @@ pub const SCHEMA_VERSION: u32 = 13;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "a6d7f6aea90c0a3d1f587935b0ca25ade554816add0fd065ae2ceb65d0e4e5ea";
+pub(super) const SCHEMA_DIGEST: &str = "60df4a6efd5f4cefff638b0acb7c7210f5d4736276eb04698f53b7f1a3368a6f";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "673dba71288c3c740aadcd86903bf7e0f9a56adacbe70ff28aa773b80a51962c";
+pub(super) const FILES_DIGEST: &str = "2a4680619d55455adc3835cdf8657118d5f7cfdd5b53fa25f185482be983554b";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

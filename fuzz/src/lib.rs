@@ -186,6 +186,7 @@ fn make_messages() -> Vec<Message> {
         Message::HaveBlocks(vec![Have { hash: vec![0x12; 34], here: true }]),
         Message::ContentBlock(Arc::new(ContentBlock { hash: vec![0x12; 34], bytes: vec![1, 2, 3] })),
         Message::NoHeaders { from: Height::from_u32(1), end: Height::from_u32(700) },
+        Message::Archive(vec![0b1000_0001, 2]),
         Message::GetPages,
         Message::Pages(vec![NodeId([3; 32])]),
         Message::Signal { page: NodeId([3; 32]), signal: Signal::Offer(b"a page".to_vec()) },

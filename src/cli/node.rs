@@ -32,6 +32,7 @@ Examples:
   cairn node --mine \"$(cairn wallet address)\"      # mine on all cores
   cairn node --stratum 0.0.0.0:3333       # external miners: see docs/mining.md
   cairn node --prune 20000                # old blocks are removed from the disk
+  cairn node --prune 20000 --archive-share 0.1       # but for a tenth of them
   cairn node --sync state                 # ready soon, without old blocks
   cairn node --record incident.rec        # for cairn sim replay incident.rec
   cairn node --genesis mine.json          # another network; the choice is kept
@@ -115,6 +116,9 @@ pub struct Args {
     /// pruneblockchain is called [default: keep all]
     #[arg(long, env = "CAIRN_PRUNE", value_name = "N")]
     prune: Option<u32>,
+    /// Of the blocks that are pruned, keep this share (0.1 is a tenth) for the archive that all such nodes have together
+    #[arg(long, env = "CAIRN_ARCHIVE_SHARE", value_name = "SHARE", value_parser = share, requires = "prune")]
+    archive_share: Option<u32>,
     /// How a node without blocks begins: `full` downloads and validates all blocks; `state` downloads the headers, and the
     /// coins to which blocks commit that have 256 blocks' worth of work on top of them (an epoch's, if that is shorter),
     /// and validates only what comes after these coins. It trusts that the miners of that work checked the rest, keeps
@@ -143,6 +147,12 @@ enum Sync {
     Full,
     /// With a state.
     State,
+}
+
+/// A part of one, in 2^-32.
+fn share(text: &str) -> Result<u32, String> {
+    let share: Option<f64> = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.map(|share| (share * 2f64.powi(32)) as u32).ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// Runs a node until it is told to stop.
@@ -183,6 +193,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
         retention,
+        archive_share: args.archive_share.unwrap_or(0),
         sync_state: args.sync == Sync::State,
         accept_slow_chain: args.accept_slow_chain,
         chaos: args.chaos,

@@ -558,6 +558,7 @@ impl Light {
             Message::CompactBlock(_)
             | Message::GetBlockTransactions { .. }
             | Message::BlockTransactions { .. }
+            | Message::Archive(_)
             | Message::SendCompact(_) => {}
             Message::Pages(pages) => {
                 let connected = self.connected_pages();

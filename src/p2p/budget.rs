@@ -73,6 +73,7 @@ impl Cost {
             Message::GetHeaders { locator, .. } => locator.len(),
             Message::Nodes(contacts) => contacts.len(),
             Message::AddProvider(keys) => keys.len(),
+            Message::Archive(runs) => runs.len() / 32,
             Message::Providers { providers, nearer } => providers.len() + nearer.len(),
             Message::CompactBlock(compact) => compact.transactions(),
             Message::GetBlockTransactions { places, .. } => places.len(),

@@ -132,6 +132,8 @@ pub(crate) struct Discovery {
     pending_dials: BTreeMap<PeerAddr, PendingDial>,
     /// Contacts to be checked.
     to_check: VecDeque<Contact>,
+    /// Lookups of runs of old blocks that have ended.
+    archives: Vec<Found>,
     /// Addresses to dial.
     dials: Vec<(PeerAddr, Option<NodeId>)>,
     next_refresh: MonoTime,
@@ -159,6 +161,7 @@ impl Discovery {
             conversations: BTreeMap::new(),
             pending_dials: BTreeMap::new(),
             to_check: VecDeque::new(),
+            archives: Vec::new(),
             dials: Vec::new(),
             next_refresh: now.mono,
             refresh_wait: SECOND_LOOK_WAIT,
@@ -478,6 +481,7 @@ impl Discovery {
             Client::Table => {}
             Client::Owner(_) => out.event(Event::NodesFound(Arc::new(found))),
             Client::Announcer => self.found_around(now, &found, out),
+            Client::Archive => self.archives.push(found),
         }
     }
 
@@ -492,6 +496,7 @@ impl Discovery {
             next_expiry: _,
             table: _,
             to_check: _,
+            archives: _,
             dials: _,
             next_refresh: _,
             refresh_wait: _,

@@ -9,8 +9,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Run};
 use crate::mempool::Recent;
+use crate::p2p::archive::Runs;
 use crate::p2p::blocks::MAX_AHEAD;
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::Reason;
@@ -62,19 +63,28 @@ struct Request {
     compacts: u8,
 }
 
-/// The blocks that a peer's hello says that it has.
-#[derive(Debug, Clone, Copy)]
+/// The blocks that a peer says that it has.
+#[derive(Debug, Clone)]
 pub(super) struct Kept {
     from: Height,
-    /// Height of its tip at that time, if it prunes.
+    /// Height of its tip when it said hello, if it prunes.
     pruned_at: Option<Height>,
+    /// Runs of lower blocks.
+    archived: Runs,
+    /// Blocks of an epoch.
+    epoch: u32,
 }
 
 impl Kept {
-    pub(super) fn by(hello: &Hello) -> Self {
+    pub(super) fn by(hello: &Hello, epoch: u32) -> Self {
         let is_pruned = hello.services & SERVICE_PRUNED != 0;
         let from = if is_pruned { hello.bodies_from } else { Height::GENESIS };
-        Self { from, pruned_at: is_pruned.then_some(hello.tip.height) }
+        Self { from, pruned_at: is_pruned.then_some(hello.tip.height), archived: Runs::default(), epoch }
+    }
+
+    /// Whether it has a block, now that its best header is at `best`.
+    fn has(&self, height: Height, best: Height) -> bool {
+        height >= self.lowest(best) || self.archived.has(Run::of(height, self.epoch))
     }
 
     /// The lowest block that it can be relied on to have, now that its best header is at `best`: while its chain grows it
@@ -138,6 +148,8 @@ pub(super) struct Download {
     senders: VecDeque<(BlockHash, PeerId)>,
     /// Blocks to request whole.
     whole: Recent<BlockHash>,
+    /// The lowest missing block that no peer has.
+    lacking: Option<Height>,
 }
 
 impl Default for Download {
@@ -152,6 +164,7 @@ impl Default for Download {
             delivered: 0,
             senders: VecDeque::new(),
             whole: Recent::new(MAX_UNRECONSTRUCTED),
+            lacking: None,
         }
     }
 }
@@ -175,6 +188,30 @@ impl Download {
         self.release(peer);
         self.sources.remove(&peer);
         self.changed = true;
+    }
+
+    /// A peer says which runs of old blocks it has.
+    pub(super) fn archived(&mut self, peer: PeerId, runs: Runs) {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.kept.archived = runs;
+            self.changed = true;
+        }
+    }
+
+    /// The lowest missing block that no peer has.
+    pub(super) fn lacking(&self) -> Option<Height> {
+        self.lacking
+    }
+
+    /// Peers that archive, and are asked for nothing and have nothing that is to be asked for: each with the lowest block that it
+    /// has of the last ones, and the block that is needed.
+    pub(super) fn idle(&self) -> Vec<(PeerId, Height, Height)> {
+        let Some((_, needed)) = self.wanted.front().copied() else { return Vec::new() };
+        let has_some = |kept: &Kept| self.wanted.iter().any(|(_, height)| kept.has(*height, Height::GENESIS));
+        let is_idle =
+            |source: &Source| source.in_flight == 0 && !source.kept.archived.is_empty() && !has_some(&source.kept);
+        let idle = self.sources.iter().filter(|(_, source)| is_idle(source));
+        idle.map(|(peer, source)| (*peer, source.kept.from, needed)).collect()
     }
 
     /// The best header changed, or the blocks that lead to it.
@@ -263,10 +300,12 @@ impl Download {
 
     /// A peer does not have a requested block, or sent another body for it.
     pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
-        if self.requests.get(hash).is_some_and(|request| request.peer == peer) {
+        let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
+        if let Some(height) = height {
             self.requests.remove(hash);
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.in_flight = source.in_flight.saturating_sub(1);
+                source.kept.archived.remove(Run::of(height, source.kept.epoch));
             }
         }
         if let Some(source) = self.sources.get_mut(&peer) {
@@ -318,19 +357,38 @@ impl Download {
                 continue;
             }
             let Some(source) = self.sources.get(&peer) else { continue };
-            let (room, lowest) = (source.limit.saturating_sub(source.in_flight), source.kept.lowest(best.height));
-            let first = self.wanted.partition_point(|(_, height)| *height < lowest);
-            let reachable =
-                self.wanted.iter().skip(first).take(room).take_while(|(_, height)| *height <= common).count();
-            let mut portion: Vec<(BlockHash, Height)> = self.wanted.drain(first..first + reachable).collect();
+            let room = source.limit.saturating_sub(source.in_flight);
+            let has = |height: Height| source.kept.has(height, best.height);
+            let mut portion: Vec<(BlockHash, Height)> = Vec::new();
+            self.wanted.retain(|(hash, height)| {
+                let is_asked = portion.len() < room && *height <= common && has(*height);
+                if is_asked {
+                    portion.push((*hash, *height));
+                }
+                !is_asked
+            });
             if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
                 let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize).into_iter();
-                let is_open =
-                    |(hash, height): &(BlockHash, Height)| *height >= lowest && !self.requests.contains_key(hash);
+                let is_open = |(hash, height): &(BlockHash, Height)| has(*height) && !self.requests.contains_key(hash);
                 portion.extend(missing.filter(is_open).take(room));
             }
             self.request(now, peer, portion, chain, out);
         }
+        self.lacking = self.find_lacking(chain, sync);
+    }
+
+    fn find_lacking(&self, chain: &Chain, sync: &HeaderSync) -> Option<Height> {
+        let (_, first) = self.wanted.front()?;
+        let best = |peer: &PeerId| sync.best(*peer, chain).map(|best| best.height);
+        let sources: Vec<(&Kept, Height)> =
+            self.sources.iter().filter_map(|(peer, source)| Some((&source.kept, best(peer)?))).collect();
+        // A peer that has the first has all above.
+        let lowest = sources.iter().map(|(kept, best)| kept.lowest(*best)).min()?;
+        if lowest <= *first {
+            return None;
+        }
+        let below = self.wanted.iter().map(|(_, height)| *height).take_while(|height| *height < lowest);
+        below.into_iter().find(|height| !sources.iter().any(|(kept, best)| kept.has(*height, *best)))
     }
 
     /// Whether a peer is asked only if no other has the block.
@@ -384,7 +442,7 @@ impl Download {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
-                && sync.best(*other, chain).is_some_and(|best| source.kept.lowest(best.height) <= height)
+                && sync.best(*other, chain).is_some_and(|best| source.kept.has(height, best.height))
                 && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }
@@ -392,7 +450,18 @@ impl Download {
     /// Panics if the peers are not `ready`, the requests are not those in flight with the peers, or a queue is beyond its
     /// bound.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
-        let Self { wanted, requests, sources, stale: _, delivered: _, senders, whole: _, changed: _, basis: _ } = self;
+        let Self {
+            wanted,
+            requests,
+            sources,
+            stale: _,
+            delivered: _,
+            senders,
+            whole: _,
+            changed: _,
+            basis: _,
+            lacking: _,
+        } = self;
         assert!(sources.keys().eq(ready), "a source for each peer");
         let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();
         requests.values().for_each(|request| *in_flight.entry(request.peer).or_default() += 1);

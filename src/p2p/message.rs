@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::consensus::check::{MAX_COINBASE_BYTES, MAX_TRANSACTION_BYTES};
+use crate::p2p::archive::MAX_RUNS_BYTES;
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{CoinAnswer, CoinQuery, MAX_OPENING_OVERHEAD, Opening};
 use crate::p2p::compact::{CompactBlock, MAX_PREFILLED, MAX_TRANSACTIONS};
@@ -46,6 +47,9 @@ pub const SERVICE_CONTENT: u64 = 1 << 5;
 
 /// Service bit of a full node that relays calls between browser pages, and of a page that takes such calls.
 pub const SERVICE_PAGES: u64 = 1 << 6;
+
+/// Service bit: archives runs of the blocks that it prunes, and says which by [`Message::Archive`].
+pub const SERVICE_ARCHIVE: u64 = 1 << 7;
 
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
@@ -271,6 +275,9 @@ pub enum Message {
         /// The height from which on none is missing.
         end: Height,
     },
+    /// The runs of pruned blocks that the sender has, as a set of bits: run 8j + i is bit i of byte j. At most
+    /// [`MAX_RUNS_BYTES`]. It replaces what was said before.
+    Archive(Vec<u8>),
     /// A page asks a node for other pages.
     GetPages,
     /// Answers [`Message::GetPages`]: pages that are connected to the sender, at most [`MAX_PAGES`], chosen by chance.
@@ -332,6 +339,7 @@ pub enum Kind {
     HaveBlocks = 37,
     ContentBlock = 38,
     NoHeaders = 39,
+    Archive = 40,
     GetPages = 41,
     Pages = 42,
     Signal = 43,
@@ -343,7 +351,7 @@ const COUNT_BYTES: usize = 8;
 
 impl Kind {
     /// All kinds, in the order of their bytes.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Hello,
         Self::Ping,
         Self::Pong,
@@ -382,6 +390,7 @@ impl Kind {
         Self::HaveBlocks,
         Self::ContentBlock,
         Self::NoHeaders,
+        Self::Archive,
         Self::GetPages,
         Self::Pages,
         Self::Signal,
@@ -437,6 +446,7 @@ impl Kind {
             Self::WantBlocks | Self::HaveBlocks => COUNT_BYTES + MAX_WANTS * (COUNT_BYTES + MAX_HASH_BYTES + 1),
             Self::ContentBlock => 2 * COUNT_BYTES + MAX_HASH_BYTES + MAX_CONTENT_BYTES,
             Self::NoHeaders => 8,
+            Self::Archive => COUNT_BYTES + MAX_RUNS_BYTES,
             Self::GetPages => 0,
             Self::Pages => COUNT_BYTES + MAX_PAGES * 32,
             Self::Signal => 32 + 4 + COUNT_BYTES + MAX_DESCRIPTION,
@@ -485,6 +495,7 @@ impl Kind {
             Self::HaveBlocks => "haveblocks",
             Self::ContentBlock => "contentblock",
             Self::NoHeaders => "noheaders",
+            Self::Archive => "archive",
             Self::GetPages => "getpages",
             Self::Pages => "pages",
             Self::Signal => "signal",
@@ -558,6 +569,7 @@ impl Message {
             Self::HaveBlocks(_) => Kind::HaveBlocks,
             Self::ContentBlock(_) => Kind::ContentBlock,
             Self::NoHeaders { .. } => Kind::NoHeaders,
+            Self::Archive(_) => Kind::Archive,
             Self::GetPages => Kind::GetPages,
             Self::Pages(_) => Kind::Pages,
             Self::Signal { .. } => Kind::Signal,
@@ -604,6 +616,7 @@ impl Message {
             Self::HaveBlocks(haves) => codec::encode(haves),
             Self::ContentBlock(block) => codec::encode(block),
             Self::NoHeaders { from, end } => codec::encode(&(from, end)),
+            Self::Archive(runs) => codec::encode(runs),
             Self::GetPages => Vec::new(),
             Self::Pages(pages) => codec::encode(pages),
             Self::Signal { page, signal } => codec::encode(&(page, signal)),
@@ -652,6 +665,7 @@ impl Message {
             Self::HaveBlocks(haves) => codec::encoded_len(haves),
             Self::ContentBlock(block) => 2 * COUNT_BYTES + block.hash.len() + block.bytes.len(),
             Self::NoHeaders { .. } => 8,
+            Self::Archive(runs) => COUNT_BYTES + runs.len(),
             Self::GetPages => 0,
             Self::Pages(pages) => COUNT_BYTES + pages.len() * 32,
             Self::Signal { signal, .. } => 32 + 4 + COUNT_BYTES + signal.description().len(),
@@ -770,6 +784,11 @@ impl Message {
                 within(kind, block.hash.len(), MAX_HASH_BYTES)?;
                 within(kind, block.bytes.len(), MAX_CONTENT_BYTES)?;
                 Self::ContentBlock(Arc::new(block))
+            }
+            Kind::Archive => {
+                let runs: Vec<u8> = whole(kind, payload)?;
+                within(kind, runs.len(), MAX_RUNS_BYTES)?;
+                Self::Archive(runs)
             }
             Kind::NoHeaders => {
                 let (from, end) = whole(kind, payload)?;

@@ -12,6 +12,7 @@
 pub mod addrbook;
 pub mod anchors;
 pub mod announcer;
+pub mod archive;
 pub mod bans;
 pub mod blocks;
 mod bodies;

@@ -135,6 +135,12 @@ impl Peers {
         self.outbound().filter(|peer| !peer.manual).count()
     }
 
+    /// Whether it is one of them.
+    pub(crate) fn is_automatic(&self, id: PeerId) -> bool {
+        let is_outbound = |peer: &Peer| peer.direction == Direction::Outbound && !peer.brief;
+        self.get(id).is_some_and(|peer| is_outbound(peer) && !peer.manual)
+    }
+
     /// Whether there is a connection, either way, with a node that listens at an address.
     pub(crate) fn is_connected_to(&self, address: &PeerAddr) -> bool {
         self.0.values().any(|peer| peer.listens().any(|listens| listens == *address))

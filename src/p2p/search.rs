@@ -76,13 +76,15 @@ pub(crate) enum Client {
     Owner(u64),
     /// [`Announcer`](crate::p2p::announcer::Announcer).
     Announcer,
+    /// [`archive`](crate::p2p::archive).
+    Archive,
 }
 
 impl Client {
     fn number(self) -> Option<u64> {
         match self {
             Self::Owner(number) => Some(number),
-            Self::Table | Self::Announcer => None,
+            Self::Table | Self::Announcer | Self::Archive => None,
         }
     }
 }
@@ -162,6 +164,13 @@ impl Searches {
         self.waiting.push_back((target, Client::Announcer, Purpose::Nodes));
     }
 
+    /// A lookup of providers of a run of old blocks, unless too many wait.
+    pub(crate) fn add_for_archive(&mut self, key: NodeId) {
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((key, Client::Archive, Purpose::Providers));
+        }
+    }
+
     /// A lookup for the owner, before all others: its number, or `None` if there are too many.
     pub(crate) fn add_for_owner(&mut self, target: NodeId, purpose: Purpose) -> Option<u64> {
         if self.owner_searches() >= MAX_OWNER_SEARCHES {
@@ -190,7 +199,7 @@ impl Searches {
             table.record_lookup(now, &target);
             let paths = match (client, purpose) {
                 (Client::Announcer, _) | (_, Purpose::Providers) => CONTENT_PATHS,
-                (Client::Table | Client::Owner(_), Purpose::Nodes) => 1,
+                (Client::Table | Client::Owner(_) | Client::Archive, Purpose::Nodes) => 1,
             };
             let lookup = Lookup::along(paths, table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
@@ -277,7 +286,7 @@ impl Searches {
                 target: search.lookup.target(),
                 nodes: match search.client {
                     Client::Announcer => search.lookup.nearest(MAX_TOLD).copied().collect(),
-                    Client::Table | Client::Owner(_) => search.lookup.found().copied().collect(),
+                    Client::Table | Client::Owner(_) | Client::Archive => search.lookup.found().copied().collect(),
                 },
                 took: now.saturating_since(search.started_at),
                 complete: search.lookup.is_done(),

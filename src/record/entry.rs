@@ -97,6 +97,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
         max_inbound,
         max_inbound_per_address,
         retention,
+        archive_share,
         sync_state,
         accept_slow_chain,
         content,
@@ -128,7 +129,7 @@ pub(super) fn encode_start(start: &Start) -> Vec<u8> {
             [outbound_target, max_inbound, max_inbound_per_address].map(|number| *number as u64),
             user_agent,
             seed,
-            (retention, [sync_state, accept_slow_chain], content),
+            (retention, archive_share, [sync_state, accept_slow_chain], content),
         ),
         (sizes.map(|size| *size as u64), [expiry.as_secs(), min_fee_rate.grains_per_byte(), orphan_expiry.as_secs()]),
         (now.mono, now.unix),
@@ -139,7 +140,7 @@ type Addresses = (NodeId, Vec<PeerAddr>, Transports, Vec<PeerAddr>, Vec<PeerAddr
 type StartBody = (
     (String, String),
     Addresses,
-    ([u64; 3], String, [u8; 32], (Option<u32>, [bool; 2], bool)),
+    ([u64; 3], String, [u8; 32], (Option<u32>, u32, [bool; 2], bool)),
     ([u64; 6], [u64; 3]),
     (MonoTime, UnixTime),
 );
@@ -148,7 +149,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
     let (
         (program, genesis),
         (id, listens, transports, connect, seeds),
-        (numbers, user_agent, seed, (retention, [sync_state, accept_slow_chain], content)),
+        (numbers, user_agent, seed, (retention, archive_share, [sync_state, accept_slow_chain], content)),
         (sizes, [expiry_secs, min_fee_rate, orphan_expiry_secs]),
         (mono, unix),
     ) = codec::decode::<StartBody>(body)?;
@@ -171,6 +172,7 @@ fn decode_start(body: &[u8]) -> Result<Start, MalformedEntry> {
                 Some(0) => Retention::Manual,
                 Some(count) => Retention::Last(count),
             },
+            archive_share,
             sync_state,
             accept_slow_chain,
             content,

@@ -39,6 +39,8 @@ pub struct Config {
     pub max_inbound: usize,
     /// Which blocks to keep whole.
     pub retention: Retention,
+    /// The share of the key space whose runs of old blocks are archived, in 2^-32: 0 for none.
+    pub archive_share: u32,
     /// Whether to start from a state that is buried, instead of genesis, when there are no blocks yet.
     pub sync_state: bool,
     /// Whether the state may be one of a chain that shows less work than its miners did before.
@@ -75,6 +77,7 @@ impl Config {
             outbound_target: 8,
             max_inbound: 117,
             retention: Retention::All,
+            archive_share: 0,
             sync_state: false,
             accept_slow_chain: false,
             store_cache_bytes: Self::STORE_CACHE_BYTES,

@@ -156,6 +156,7 @@ impl Running {
             outbound_target: config.outbound_target,
             max_inbound: config.max_inbound,
             retention: config.retention,
+            archive_share: config.archive_share,
             sync_state: config.sync_state,
             accept_slow_chain: config.accept_slow_chain,
             content: config.exchange.is_some(),

@@ -1,5 +1,6 @@
 //! Networks of nodes in virtual time. A failure prints the seed that repeats it.
 
+mod archive;
 mod budgets;
 mod chain_proofs;
 mod clocks;

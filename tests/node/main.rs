@@ -1,5 +1,6 @@
 //! Whole nodes over real sockets and on real disks, most of them in processes of their own.
 
+mod archive;
 mod chaos;
 mod content;
 mod cpuminer;

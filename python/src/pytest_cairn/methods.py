@@ -7,6 +7,8 @@ from typing import Any, NotRequired, TypedDict
 
 
 class BlockchainInfo(TypedDict):
+    archived_blocks: NotRequired[int]
+    """How many of the pruned blocks can still be had, as part of the archive."""
     automatic_pruning: NotRequired[bool]
     """Whether the node prunes by itself."""
     bestblockhash: str

@@ -34,6 +34,17 @@ impl Discovery {
         self.searches.add_for_owner(key, Purpose::Providers)
     }
 
+    /// Looks for providers of a run of old blocks: [`Discovery::take_archives`].
+    pub(crate) fn look_for_archive(&mut self, key: NodeId) {
+        self.changed = true;
+        self.searches.add_for_archive(key);
+    }
+
+    /// The lookups of runs that have ended since the last call.
+    pub(crate) fn take_archives(&mut self) -> Vec<Found> {
+        std::mem::take(&mut self.archives)
+    }
+
     /// A peer has the content of these keys. Records are kept of those for which this node is one of the nearest it knows, if the
     /// peer can be dialled.
     pub(crate) fn on_add_provider(&mut self, now: Now, peer: PeerId, keys: &[NodeId], out: &mut Outbox) {

@@ -87,6 +87,12 @@ impl Distance {
         Some(255 - (8 * byte + self.0[byte].leading_zeros() as usize) as u8)
     }
 
+    /// Its first 32 bits: the distance as a part of the key space, in 2^-32.
+    pub fn leading(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// Whether the bit worth 2^`bit` is set.
     pub fn bit(&self, bit: u8) -> bool {
         self.0[31 - usize::from(bit / 8)] >> (bit % 8) & 1 == 1

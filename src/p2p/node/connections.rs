@@ -14,8 +14,8 @@ use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL,
-    SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
+    Hello, Message, PROTOCOL_VERSION, SERVICE_ARCHIVE, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT,
+    SERVICE_FULL, SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
 };
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
@@ -117,7 +117,9 @@ impl Node {
             return SERVICE_PRUNED | besides;
         }
         let keeps_all = self.chain.tree().keeps_all();
-        besides | SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
+        let archives = !keeps_all && (self.config.archive_share > 0 || self.chain.tree().archived_blocks() > 0);
+        let archive = if archives { SERVICE_ARCHIVE } else { 0 };
+        besides | archive | SERVICE_STATE | if keeps_all { SERVICE_FULL | SERVICE_CHAIN_PROOFS } else { SERVICE_PRUNED }
     }
 
     fn send_hello(&mut self, peer: PeerId) {
@@ -158,7 +160,8 @@ impl Node {
     }
 
     pub(super) fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
-        let (tip, services, kept) = (hello.tip, hello.services, Kept::by(&hello));
+        let kept = Kept::by(&hello, self.chain.params().epoch_blocks);
+        let (tip, services) = (hello.tip, hello.services);
         let genesis = self.chain.params().genesis_hash;
         let is_answered = |peer: &Peer| peer.direction == Direction::Inbound && peer.hello.is_none();
         if hello.genesis != genesis && self.peering.peers.get(id).is_some_and(is_answered) {
@@ -178,7 +181,8 @@ impl Node {
             return self.on_handshake_done(now, id, services);
         }
         let needed = self.chain.tip().height.next();
-        let is_needed = !self.protocols.state_sync.is_active();
+        // One that archives will say which older blocks it has.
+        let is_needed = !self.protocols.state_sync.is_active() && services & SERVICE_ARCHIVE == 0;
         if is_needed && direction == Direction::Outbound && !manual && kept.lowest(tip.height) > needed {
             // The few places are for peers with which the synchronisation goes on.
             return self.out.close(id, Reason::LacksBlocks { from: kept.lowest(tip.height), needed });
@@ -191,5 +195,6 @@ impl Node {
         let (protocols, context) = self.parts();
         protocols.ready(now, id, direction, (node, services, tip, kept), context);
         self.on_handshake_done(now, id, services);
+        self.send_archive(id);
     }
 }

@@ -1,5 +1,6 @@
 //! The node: composes chain, mempool and all sub-protocols.
 
+mod archive;
 mod commands;
 mod compact;
 mod connections;
@@ -22,6 +23,7 @@ use self::snapshots::Snapshots;
 use crate::chain::Chain;
 use crate::mempool::{Ahead, Mempool, Recent};
 use crate::p2p::anchors::Anchors;
+use crate::p2p::archive::{Lookups, Runs};
 use crate::p2p::blocks::Blocks;
 use crate::p2p::budget::{Budgets, Cost};
 use crate::p2p::chain_proofs::ChainAnswer;
@@ -86,6 +88,8 @@ pub struct Node {
     /// The next block waits for a state root.
     awaits_state: bool,
     snapshots: Snapshots,
+    /// Of runs of old blocks.
+    lookups: Lookups,
 }
 
 impl Protocol for Node {
@@ -153,6 +157,7 @@ impl Node {
     pub fn new(mut chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
         let (book, bans, anchors) = records::load(chain.db(), now, config.transports)?;
         chain.set_retention(config.retention);
+        chain.set_archiving(config.archive_share > 0);
         if config.sync_state {
             chain.take_deep_headers();
         }
@@ -189,8 +194,10 @@ impl Node {
             unfinished: false,
             awaits_state: false,
             snapshots: Snapshots::default(),
+            lookups: Lookups::default(),
             config,
         };
+        node.provide_archive(now);
         for address in node.config.connect.clone() {
             node.peering.dialer.add(address, None);
         }
@@ -244,6 +251,7 @@ impl Node {
             self.protocols.deadline(),
             Some(self.next_feeler),
             Some(self.next_save),
+            self.lookups.deadline(),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
             (self.unfinished || self.mempool.is_unfinished() || self.chain.is_pruning_due()).then_some(MonoTime::START),
@@ -268,10 +276,8 @@ impl Node {
         }
         let outcome = self.protocols.state_sync.write_step(&mut self.chain);
         self.on_state_sync(now, outcome);
-        if self.chain.is_pruning_due()
-            && let Err(error) = self.chain.prune_step()
-        {
-            self.out.event(Event::StoreFailed { error: error.to_string() });
+        if self.chain.is_pruning_due() {
+            self.prune(now);
         }
         if self.announce_at.is_some_and(|at| at <= now.mono) {
             self.announce_tip(now);
@@ -344,6 +350,7 @@ impl Node {
             download.schedule(now, chain, sync, out);
         }
         late_headers.advance(now, chain, out);
+        self.advance_archive(now);
     }
 
     /// The chain may have another beginning.
@@ -383,6 +390,7 @@ impl Node {
             pending: _,
             unfinished: _,
             awaits_state: _,
+            lookups: _,
             // No timers.
             config: _,
             chain: _,
@@ -441,6 +449,7 @@ impl Node {
                 server.get_range(id, Range::Headers { locator, stop }, chain, out);
             }
             Message::Headers(headers) => self.headers(now, id, &headers),
+            Message::Archive(runs) => self.protocols.download.archived(id, Runs::from_bytes(runs)),
             Message::NoHeaders { .. } => self.protocols.sync.no_headers(now, id, chain, out),
             Message::Block(block) => self.block(now, id, block),
             Message::Transaction(tx) => self.transaction(now, id, HashedTransaction::new(tx)),

@@ -189,6 +189,8 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         /// In blocks, where Bitcoin Core has bytes.
         #[serde(skip_serializing_if = "Option::is_none")]
         prune_target_blocks: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        archived_blocks: Option<u32>,
         warnings: Vec<String>,
     }
     let params = api.params().clone();
@@ -236,6 +238,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         pruneheight: pruned.then_some(tree.kept_from()),
         automatic_pruning: pruned.then_some(target.is_some()),
         prune_target_blocks: target,
+        archived_blocks: pruned.then(|| tree.archived_blocks()),
         warnings: too_deep.into_iter().chain(started_from).chain(fetching).collect(),
     }))
 }

@@ -9,7 +9,7 @@ use super::{Access, Method, Outcome};
 use crate::consensus::peer_name::PeerName;
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::{
-    PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE,
+    PROTOCOL_VERSION, SERVICE_ARCHIVE, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE,
 };
 use crate::p2p::{Command, Direction, PeerAddr, PeerId};
 use crate::primitives::height::Height;
@@ -131,6 +131,7 @@ fn service_names(services: u64) -> Vec<&'static str> {
         (SERVICE_STATE, "STATE"),
         (SERVICE_CHAIN_PROOFS, "CHAIN_PROOFS"),
         (SERVICE_PAGES, "PAGES"),
+        (SERVICE_ARCHIVE, "ARCHIVE"),
     ];
     names.into_iter().filter(|(bit, _)| services & bit != 0).map(|(_, name)| name).collect()
 }

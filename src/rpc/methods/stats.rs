@@ -273,7 +273,12 @@ async fn get_block_stats(api: Api, args: Args) -> Outcome {
             let Some(block) = db.block(&entry.key())? else {
                 return Err(unavailable(&reader.read(), &entry));
             };
-            let never = || RpcError::new(Code::Misc, "Block never was in the best chain: its fees are not known");
+            let never = || {
+                RpcError::new(
+                    Code::Misc,
+                    "Its fees are not known: the block never was in the best chain, or is archived",
+                )
+            };
             BlockStats::new(&block, &db.undo(&entry.key())?, place).ok_or_else(never)
         })
         .await?;

@@ -29,6 +29,11 @@ pub const BLOCKCHAIN_INFO: Object = object(
         optional_field("pruneheight", Shape::Integer, "The first block that is kept whole, on a node that prunes."),
         optional_field("automatic_pruning", Shape::Boolean, "Whether the node prunes by itself."),
         optional_field("prune_target_blocks", Shape::Integer, "How many blocks it then keeps whole."),
+        optional_field(
+            "archived_blocks",
+            Shape::Integer,
+            "How many of the pruned blocks can still be had, as part of the archive.",
+        ),
         WARNINGS,
     ],
 );

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cairn::p2p::PeerId;
+use cairn::p2p::archive::MAX_RUNS_BYTES;
 use cairn::p2p::blocks::COMPACT_DEPTH;
 use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery, MAX_SHOWN_HEADERS, MAX_SPANS};
 use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
@@ -172,6 +173,7 @@ pub(super) fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
             Message::WantBlocks(vec![Want { hash: vec![0x12; MAX_HASH_BYTES], whole: true }; MAX_WANTS])
         }
         Kind::HaveBlocks => Message::HaveBlocks(vec![Have { hash: vec![0x12; MAX_HASH_BYTES], here: true }; MAX_WANTS]),
+        Kind::Archive => Message::Archive(vec![0xff; MAX_RUNS_BYTES]),
         Kind::GetPages | Kind::Signal => {
             let pages: Vec<PeerId> = (1..=100).map(|n| bench.page(&format!("10.1.{n}.1:5"))).collect();
             match kind {

@@ -1,0 +1,106 @@
+//! Old blocks: which of them this node archives, and who has those that it needs.
+
+use rand::seq::SliceRandom;
+
+use super::Node;
+use crate::chain::Run;
+use crate::p2p::archive::{self, Runs};
+use crate::p2p::connection::{Now, PeerId};
+use crate::p2p::interface::{Event, Reason};
+use crate::p2p::kad::{Contact, NodeId};
+use crate::p2p::message::{Message, is_full_node};
+
+/// Providers of a run that are dialled after a lookup.
+const DIALS: usize = 4;
+/// Outbound peers beyond the usual number, for the runs that they have.
+const MAX_EXTRA_PEERS: usize = 16;
+
+impl Node {
+    /// Prunes the next few blocks. Announces the runs that are archived with them.
+    pub(super) fn prune(&mut self, now: Now) {
+        let Self { chain, protocols, config, out, .. } = self;
+        let (table, before) = (protocols.discovery.table(), chain.archived_runs().len());
+        let keeps = |last: &_| archive::is_kept(table, config.archive_share, last);
+        if let Err(error) = chain.prune_step_keeping(keeps) {
+            return out.event(Event::StoreFailed { error: error.to_string() });
+        }
+        if self.provide_archive(now) > before {
+            let peers: Vec<PeerId> = self.peering.peers.ready().collect();
+            peers.into_iter().for_each(|peer| self.send_archive(peer));
+        }
+    }
+
+    /// Announces the archived runs to the nodes nearest to their keys, from now on. Returns how many there are.
+    pub(super) fn provide_archive(&mut self, now: Now) -> usize {
+        let runs = self.chain.archived_runs();
+        for (_, last) in &runs {
+            self.protocols.discovery.announcer().provide(now.mono, archive::key_of(last));
+        }
+        runs.len()
+    }
+
+    /// Tells a peer which runs are archived here.
+    pub(super) fn send_archive(&mut self, id: PeerId) {
+        let services = self.peering.peers.get(id).and_then(|peer| peer.hello.as_ref()).map(|hello| hello.services);
+        let mut runs = Runs::default();
+        self.chain.archived_runs().into_iter().for_each(|(run, _)| runs.insert(run));
+        if services.is_some_and(is_full_node) && !runs.is_empty() {
+            self.out.send(id, Message::Archive(runs.to_bytes()));
+        }
+    }
+
+    /// Dials the providers of runs that were looked up, and looks up the run that is needed next if no peer has it.
+    pub(super) fn advance_archive(&mut self, now: Now) {
+        for found in self.protocols.discovery.take_archives() {
+            self.dial_providers(now, &found.providers);
+        }
+        match self.needed_run() {
+            None => self.lookups.need_none(),
+            Some(key) if self.lookups.need(now.mono, key) => {
+                self.protocols.discovery.look_for_archive(key);
+                self.advance_lookups(now);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The key of the run that is needed next, and that no peer has.
+    fn needed_run(&self) -> Option<NodeId> {
+        if self.protocols.state_sync.is_active() {
+            return None;
+        }
+        let height = self.protocols.download.lacking()?;
+        let epoch = self.chain.params().epoch_blocks;
+        let (tree, last) = (self.chain.tree(), Run::of(height, epoch).last(epoch));
+        // Nobody prunes a run that has no last block yet.
+        let last = tree.ancestor(&tree.best_header(), last)?;
+        Some(archive::key_of(&last.hash))
+    }
+
+    fn dial_providers(&mut self, now: Now, providers: &[Contact]) {
+        let Self { peering, rng, .. } = self;
+        let is_fit = |contact: &&Contact| {
+            peering.peers.connection_with(contact.id).is_none()
+                && peering.book.can_dial(&contact.address)
+                && !peering.book.is_own(&contact.address)
+                && !peering.bans.contains(contact.address.ip(), now.unix)
+        };
+        let mut fit: Vec<Contact> = providers.iter().filter(is_fit).copied().collect();
+        fit.shuffle(rng);
+        for contact in fit.into_iter().take(DIALS) {
+            if self.peering.peers.automatic() >= self.config.outbound_target + MAX_EXTRA_PEERS && !self.make_room(now) {
+                return;
+            }
+            self.peering.dialer.dial(now, contact.address, Some(contact.id), &mut self.out);
+        }
+    }
+
+    /// Ends a connection that this node made to a peer which has nothing that is needed now. `false` if there is none.
+    fn make_room(&mut self, now: Now) -> bool {
+        let idle = self.protocols.download.idle();
+        let is_automatic = |(peer, ..): &(PeerId, _, _)| self.peering.peers.is_automatic(*peer);
+        let Some((peer, from, needed)) = idle.into_iter().find(is_automatic) else { return false };
+        self.disconnected(now, peer, Reason::LacksBlocks { from, needed });
+        true
+    }
+}

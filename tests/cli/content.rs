@@ -430,7 +430,7 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     let node = place.node("a", &[]);
     node.generate(3, &place.wallet("wallet"));
     let hash = node.call("getblockhash", &[2.into()]);
-    let cid = node.call("getblockheader", &[hash.clone()])["cid"].as_str().unwrap().to_owned();
+    let cid = node.call("getblockheader", std::slice::from_ref(&hash))["cid"].as_str().unwrap().to_owned();
     let block = node.call("getblock", &[hash, 0.into()]).as_str().unwrap().to_owned();
     let target = place.path("block");
     content(&place, &["get", &cid, "-o", target.to_str().unwrap()]).ok();

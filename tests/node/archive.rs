@@ -48,7 +48,7 @@ fn nodes_that_prune_have_all_history_among_them() {
         assert!(node.call("getnetworkinfo", &[])["localservicesnames"].as_array().unwrap().contains(&json!("ARCHIVE")));
     }
     let old = first.call("getblockhash", &[json!(100)]);
-    let cid = first.call("getblockheader", &[old.clone()])["cid"].as_str().unwrap().to_owned();
+    let cid = first.call("getblockheader", std::slice::from_ref(&old))["cid"].as_str().unwrap().to_owned();
     let block = first.call("getblock", &[old.clone(), json!(0)]);
     let has: Vec<bool> = nodes.iter().map(|node| node.try_call("getblock", &[old.clone(), json!(0)]).is_ok()).collect();
     assert!(has.contains(&true) && has.contains(&false), "{has:?}");

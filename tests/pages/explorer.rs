@@ -42,6 +42,18 @@ impl Scene {
         self.node.generate(blocks, &self.miner);
     }
 
+    /// A directory with a file in the node's content: their CIDs.
+    fn site(&self) -> (String, String) {
+        let dir = self.place.path("site");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("notes.txt"), "notes").unwrap();
+        let add = |path: &str| {
+            let added = self.place.run("a", &["content", "add", "-rQ", "--cid-version", "1", path]);
+            added.ok().trim().to_owned()
+        };
+        (add(dir.to_str().unwrap()), add(dir.join("notes.txt").to_str().unwrap()))
+    }
+
     /// Where the page is.
     pub(crate) fn url(&self) -> String {
         self.node.url()
@@ -424,7 +436,8 @@ fn it_fits_a_phone_and_keeps_its_colours() {
     let txid = scene.pay("1", Some(MARKUP));
     scene.mine(1);
     let (_, tip) = scene.node.tip();
-    let browser = Browser::open_on_phone(&scene.url());
+    let (site, _) = scene.site();
+    let browser = Browser::open_on_phone(&scene.owners_url());
     for view in [
         "#/".to_owned(),
         "#/blocks/9".to_owned(),
@@ -435,6 +448,8 @@ fn it_fits_a_phone_and_keeps_its_colours() {
         "#/peers".to_owned(),
         "#/links".to_owned(),
         "#/charts".to_owned(),
+        "#/content".to_owned(),
+        format!("#/content/{site}"),
         "#/verify".to_owned(),
     ] {
         browser.view(&view);
@@ -491,4 +506,46 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+#[test]
+fn content_is_added_by_its_owner_and_shows_its_links_and_who_has_it() {
+    let scene = Scene::new(&[]);
+    let (site, notes) = scene.site();
+    let browser = Browser::open(&scene.url());
+    browser.view(&format!("#/content/{site}"));
+    browser.wait_for_text("notes.txt");
+    assert_eq!((fact(&browser, "Kind").as_str(), fact(&browser, "Links").as_str()), ("file or directory", "1"));
+    browser.wait_for_text("this node: ");
+    browser.view("#/");
+    browser.view(&format!("#/content/{notes}"));
+    browser.wait_for_text("raw bytes");
+    assert!(fact(&browser, "CID").contains(&notes));
+    let (_, tip) = scene.node.tip();
+    let cid = scene.node.call("getblockheader", &[json!(tip)])["cid"].as_str().unwrap().to_owned();
+    browser.view(&format!("#/content/{cid}"));
+    browser.wait_for_text("header of a block of the chain");
+    // Pins are the owner's to see, and files to add.
+    browser.view("#/content");
+    browser.wait_for_text("file .cookie");
+    assert!(!browser.text("main").contains(&site));
+
+    browser.go(&scene.owners_url());
+    browser.view("#/content");
+    browser.wait_for_text("2 pins");
+    let file = scene.place.path("a <b> & ü.txt");
+    fs::write(&file, "dropped").unwrap();
+    browser.choose("#files", &[&file]);
+    browser.wait_for_text("a <b> & ü.txt is bafk");
+    browser.wait_for_text("3 pins");
+    // Dropped, as from a file manager.
+    let drop = "const data = new DataTransfer(); data.items.add(new File(['other'], 'other.txt'));\
+                document.querySelector('.drop').dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true }));";
+    browser.run(drop, &[]);
+    browser.wait_for_text("4 pins");
+    let pins = scene.place.run("a", &["content", "pin", "ls"]).ok();
+    assert_eq!(pins.lines().count(), 4, "{pins}");
+    let shown = browser.text("main");
+    assert!(pins.lines().all(|pin| shown.contains(pin.split_whitespace().next().unwrap())), "{pins} {shown}");
+    browser.is_well(&scene.node.url());
 }

@@ -49,6 +49,8 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "blocks.js",
         "chain.js",
         "charts.js",
+        "content.js",
+        "dag.js",
         "dom.js",
         "encoding.js",
         "format.js",

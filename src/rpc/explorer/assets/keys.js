@@ -42,7 +42,7 @@ export function start() {
       ArrowUp: () => !arrows && step(-1),
       "[": () => follow("main a[rel=prev]"),
       "]": () => follow("main a[rel=next]"),
-    }[event.key] ?? (/^[1-6]$/.test(event.key) ? () => follow(`nav a:nth-child(${event.key})`) : null);
+    }[event.key] ?? (/^[1-7]$/.test(event.key) ? () => follow(`nav a:nth-child(${event.key})`) : null);
     if (done?.()) event.preventDefault();
   });
 }

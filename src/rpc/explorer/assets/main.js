@@ -4,6 +4,7 @@ import * as address from "./address.js";
 import * as block from "./block.js";
 import * as chain from "./chain.js";
 import * as charts from "./charts.js";
+import * as content from "./content.js";
 import { el, notice, replace, say } from "./dom.js";
 import { count } from "./format.js";
 import * as keys from "./keys.js";
@@ -19,7 +20,7 @@ import * as theme from "./theme.js";
 import * as transaction from "./transaction.js";
 import * as verify from "./verify.js";
 
-const VIEWS = { "": chain, block, blocks: list, tx: transaction, address, mempool, peers, links, charts, verify, owner };
+const VIEWS = { "": chain, block, blocks: list, tx: transaction, address, mempool, peers, links, charts, content, verify, owner };
 
 let current = new AbortController();
 

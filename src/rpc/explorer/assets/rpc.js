@@ -66,17 +66,29 @@ export async function ask(method, ...params) {
   }
 }
 
+/** The header with the owner's credentials. */
+function authorization() {
+  const key = ownerKey();
+  if (key === null) throw new RpcError(401, "this needs the node's user and password");
+  return { Authorization: `Basic ${btoa(String.fromCharCode(...new TextEncoder().encode(key)))}` };
+}
+
 /** A call with the owner's credentials. */
 export const callAsOwner = (method, ...params) => callAsOwnerWithin(PATIENCE, method, ...params);
 
 /** The same that may take so many milliseconds. */
 export async function callAsOwnerWithin(patience, method, ...params) {
-  const key = ownerKey();
-  if (key === null) throw new RpcError(401, "this needs the node's user and password");
-  const encoded = btoa(String.fromCharCode(...new TextEncoder().encode(key)));
-  const answer = await post("/", { jsonrpc: "2.0", id: 1, method, params }, { Authorization: `Basic ${encoded}` }, patience);
+  const answer = await post("/", { jsonrpc: "2.0", id: 1, method, params }, authorization(), patience);
   if (answer.error) throw new RpcError(answer.error.code, answer.error.message);
   return answer.result;
+}
+
+/** One of Kubo's commands, with the owner's credentials: the lines of its answer. */
+export async function command(name, body) {
+  const response = await fetch(`/api/v0/${name}`, { method: "POST", headers: authorization(), body, credentials: "omit" });
+  const text = await response.text();
+  if (!response.ok) throw new RpcError(response.status, response.status === 401 ? "the user or password is wrong" : text.slice(0, 500));
+  return text.split("\n").filter(Boolean).map((line) => JSON.parse(line));
 }
 
 /** `USER:PASSWORD`, or null. It is kept for as long as the tab is open. */

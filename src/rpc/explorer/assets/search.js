@@ -22,6 +22,7 @@ async function resolve(text) {
     const [block, transaction] = await Promise.all([ask("getblockheader", id), ask("getrawtransaction", id, 0)]);
     return block ? `#/block/${id}` : transaction && `#/tx/${id}`;
   }
+  if (/^(Qm[1-9A-HJ-NP-Za-km-z]{44}|b[a-z2-7]{20,})$/.test(text)) return `#/content/${text}`;
   const address = await ask("validateaddress", text);
   return address?.isvalid ? `#/address/${address.address}` : null;
 }

@@ -168,8 +168,8 @@ pub struct Light {
     watched: Option<BlockHash>,
     /// When a peer was last asked for nodes.
     looked_at: Option<MonoTime>,
-    /// How many answers with nodes each peer still owes: others are refused.
-    asked_for_nodes: BTreeMap<PeerId, u32>,
+    /// The peers that owe an answer with nodes, one that owes several as often: others are refused.
+    asked_for_nodes: Vec<PeerId>,
     /// Bytes of the messages received, by kind.
     received: BTreeMap<Kind, u64>,
 }
@@ -189,7 +189,7 @@ impl Light {
             goes_on: false,
             watched: None,
             looked_at: None,
-            asked_for_nodes: BTreeMap::new(),
+            asked_for_nodes: Vec::new(),
             received: BTreeMap::new(),
             config,
         };
@@ -414,14 +414,14 @@ impl Light {
         if self.peering.peers.automatic() < self.config.outbound_target {
             // Any nodes will do.
             self.out.send(id, Message::FindNode { target: NodeId::random(&mut self.rng) });
-            *self.asked_for_nodes.entry(id).or_default() += 1;
+            self.asked_for_nodes.push(id);
         }
     }
 
     fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
         let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
         self.protocols.disconnected(now, id, &self.chain, &mut self.out);
-        self.asked_for_nodes.remove(&id);
+        self.asked_for_nodes.retain(|peer| *peer != id);
         let of_use = peer.was_of_use(&reason);
         let Peer { id: node, address, hello, .. } = peer;
         match (address.is_page(), of_use) {
@@ -469,11 +469,10 @@ impl Light {
                 self.out.offence(id, Offence::UnrequestedNodes);
             }
             Message::Nodes(contacts) => {
-                let asked = self.asked_for_nodes.get_mut(&id).filter(|asked| **asked > 0);
-                match asked {
-                    Some(asked) => *asked -= 1,
-                    None => return self.out.offence(id, Offence::UnrequestedNodes),
-                }
+                let Some(asked) = self.asked_for_nodes.iter().position(|peer| *peer == id) else {
+                    return self.out.offence(id, Offence::UnrequestedNodes);
+                };
+                self.asked_for_nodes.swap_remove(asked);
                 if self.config.outbound_target > 0 {
                     for Contact { address, .. } in contacts {
                         self.peering.book.add(

@@ -4,7 +4,6 @@
 //! [`Call`], and what its browser says goes back through [`Light::describe`](super::Light::describe). A page is known by its id,
 //! which the handshake proves; it has no address.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::p2p::bucket::{Bucket, Rate};
@@ -52,6 +51,7 @@ pub enum Call {
 /// A call without a connection yet.
 #[derive(Debug)]
 struct UnderWay {
+    page: NodeId,
     direction: Direction,
     /// The node between both.
     via: PeerId,
@@ -63,7 +63,8 @@ struct UnderWay {
 pub(super) struct Pages {
     /// This page's id; `None` if it takes no part.
     own: Option<NodeId>,
-    calls: BTreeMap<NodeId, UnderWay>,
+    /// At most one with each page.
+    calls: Vec<UnderWay>,
     /// Until when, the first to end first.
     resting: Vec<(NodeId, MonoTime)>,
     /// How many calls may still begin; `None` before the first.
@@ -96,12 +97,21 @@ impl Pages {
 
     /// Who calls in the call with a page that has no connection yet.
     pub(super) fn direction(&self, page: &NodeId) -> Option<Direction> {
-        self.calls.get(page).map(|call| call.direction)
+        self.call(page).map(|call| call.direction)
     }
 
     /// The call has become a connection: `false` if there was none.
     pub(super) fn connected(&mut self, page: &NodeId) -> bool {
-        self.calls.remove(page).is_some()
+        self.remove(page)
+    }
+
+    fn remove(&mut self, page: &NodeId) -> bool {
+        let place = self.calls.iter().position(|call| call.page == *page);
+        place.map(|place| self.calls.swap_remove(place)).is_some()
+    }
+
+    fn call(&self, page: &NodeId) -> Option<&UnderWay> {
+        self.calls.iter().find(|call| call.page == *page)
     }
 
     /// A node that relays calls has said hello.
@@ -110,13 +120,13 @@ impl Pages {
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
-        let lost: Vec<NodeId> = self.calls.iter().filter(|(_, call)| call.via == peer).map(|(page, _)| *page).collect();
+        let lost: Vec<NodeId> = self.calls.iter().filter(|call| call.via == peer).map(|call| call.page).collect();
         lost.into_iter().for_each(|page| self.end(page));
     }
 
     /// Ends a call that has no connection.
     fn end(&mut self, page: NodeId) {
-        if self.calls.remove(&page).is_some() {
+        if self.remove(&page) {
             self.news.push((page, Call::End));
         }
     }
@@ -137,7 +147,7 @@ impl Pages {
     }
 
     fn of(&self, direction: Direction, connected: Connected<'_>) -> usize {
-        let calls = self.calls.values().filter(|call| call.direction == direction).count();
+        let calls = self.calls.iter().filter(|call| call.direction == direction).count();
         calls + connected.iter().filter(|(_, of)| *of == direction).count()
     }
 
@@ -146,8 +156,8 @@ impl Pages {
         if self.own.is_none() {
             return;
         }
-        let is_late = |call: &UnderWay| call.since + CALL_TIMEOUT <= now.mono;
-        let late: Vec<NodeId> = self.calls.iter().filter(|(_, call)| is_late(call)).map(|(page, _)| *page).collect();
+        let is_late = |call: &&UnderWay| call.since + CALL_TIMEOUT <= now.mono;
+        let late: Vec<NodeId> = self.calls.iter().filter(is_late).map(|call| call.page).collect();
         late.into_iter().for_each(|page| self.rest(now, page));
         self.lacks = !nodes.is_empty() && self.of(Direction::Outbound, connected) < TARGET;
         if self.lacks && self.ask_at <= now.mono {
@@ -157,12 +167,12 @@ impl Pages {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let late = self.calls.values().map(|call| call.since + CALL_TIMEOUT);
+        let late = self.calls.iter().map(|call| call.since + CALL_TIMEOUT);
         late.chain(self.lacks.then_some(self.ask_at)).min()
     }
 
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for UnderWay { since, direction: _, via: _ } in self.calls.values_mut() {
+        for UnderWay { since, page: _, direction: _, via: _ } in &mut self.calls {
             *since += by;
         }
     }
@@ -170,11 +180,11 @@ impl Pages {
     /// A node names pages: calls as many as there is room for.
     pub(super) fn named(&mut self, now: Now, via: PeerId, pages: &[NodeId], connected: Connected<'_>) {
         for page in pages {
-            let is_known = self.calls.contains_key(page) || connected.iter().any(|(other, _)| other == page);
+            let is_known = self.call(page).is_some() || connected.iter().any(|(other, _)| other == page);
             let rests = self.resting.iter().any(|(resting, until)| resting == page && *until > now.mono);
             let has_room = self.own.is_some() && self.of(Direction::Outbound, connected) < TARGET;
             if has_room && !is_known && !rests && self.own != Some(*page) && self.may_begin(now) {
-                self.calls.insert(*page, UnderWay { direction: Direction::Outbound, via, since: now.mono });
+                self.calls.push(UnderWay { page: *page, direction: Direction::Outbound, via, since: now.mono });
                 self.news.push((*page, Call::Make));
             }
         }
@@ -183,14 +193,14 @@ impl Pages {
     /// A node does not know the page that was called through it.
     pub(super) fn not_found(&mut self, now: Now, via: PeerId, page: NodeId) {
         let is_call = |call: &UnderWay| call.via == via && call.direction == Direction::Outbound;
-        if self.calls.get(&page).is_some_and(is_call) {
+        if self.call(&page).is_some_and(is_call) {
             self.rest(now, page);
         }
     }
 
     /// The driver's browser describes its side of a call.
     pub(super) fn describe(&self, page: NodeId, description: Vec<u8>, out: &mut Outbox) {
-        let Some(call) = self.calls.get(&page) else { return };
+        let Some(call) = self.call(&page) else { return };
         let signal = match call.direction {
             Direction::Outbound => Signal::Offer(description),
             Direction::Inbound => Signal::Answer(description),
@@ -203,7 +213,7 @@ impl Pages {
     /// If both call each other, the call of the one with the smaller id goes on.
     pub(super) fn signal(&mut self, now: Now, via: PeerId, (page, signal): (NodeId, Signal), connected: Connected<'_>) {
         let Some(own) = self.own.filter(|own| *own != page) else { return };
-        let known = self.calls.get(&page).map(|call| (call.direction, call.via));
+        let known = self.call(&page).map(|call| (call.direction, call.via));
         match (signal, known) {
             (Signal::Answer(description), Some((Direction::Outbound, through))) if through == via => {
                 self.news.push((page, Call::Complete(description)));
@@ -214,7 +224,7 @@ impl Pages {
                 self.end(page);
                 let is_connected = connected.iter().any(|(other, _)| *other == page);
                 if !is_connected && self.of(Direction::Inbound, connected) < MAX_CALLERS && self.may_begin(now) {
-                    self.calls.insert(page, UnderWay { direction: Direction::Inbound, via, since: now.mono });
+                    self.calls.push(UnderWay { page, direction: Direction::Inbound, via, since: now.mono });
                     self.news.push((page, Call::Take(description)));
                 }
             }

@@ -2,8 +2,6 @@
 //!
 //! A page has no blocks, coins or filters, and answers nothing about them.
 
-use std::collections::BTreeMap;
-
 use super::Light;
 use super::headers::Headers;
 use crate::p2p::bucket::{Bucket, Rate};
@@ -26,17 +24,20 @@ const RATE: Rate = Rate { gain: GAIN, most: BURST };
 
 /// How much each page may still be given.
 #[derive(Debug, Default)]
-pub(super) struct Sharing(BTreeMap<PeerId, Bucket>);
+pub(super) struct Sharing(Vec<(PeerId, Bucket)>);
 
 impl Sharing {
     pub(super) fn disconnected(&mut self, page: PeerId) {
-        self.0.remove(&page);
+        self.0.retain(|(other, _)| *other != page);
     }
 
     /// Whether a page may be given an answer of so many bytes.
     fn takes(&mut self, now: MonoTime, page: PeerId, bytes: usize) -> bool {
-        let bucket = self.0.entry(page).or_insert_with(|| Bucket::full(now, RATE));
-        bucket.take(now, RATE, (bytes as u64).max(LEAST))
+        let place = self.0.iter().position(|(other, _)| *other == page).unwrap_or_else(|| {
+            self.0.push((page, Bucket::full(now, RATE)));
+            self.0.len() - 1
+        });
+        self.0[place].1.take(now, RATE, (bytes as u64).max(LEAST))
     }
 }
 

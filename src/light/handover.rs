@@ -69,6 +69,9 @@ impl Default for Handover {
 impl Handover {
     /// Tells `peers` of the owner's transaction, and every peer that comes later.
     pub(super) fn offer(&mut self, tx: Transaction, peers: &[PeerId], out: &mut Outbox) {
+        // It may have come from a page before, and then more of them would displace it.
+        let txid = tx.txid();
+        self.relayed.retain(|relayed| *relayed != txid);
         self.add(Arc::new(tx), None, peers, out);
     }
 
@@ -134,6 +137,14 @@ impl Handover {
     fn take_wanted(&mut self, page: PeerId, txid: Txid) -> bool {
         let place = self.wanted.iter().position(|wanted| *wanted == (page, txid));
         place.map(|place| self.wanted.swap_remove(place)).is_some()
+    }
+
+    /// Bytes of what an item stands for, if it is here.
+    pub(super) fn bytes_of(&self, item: &Item) -> usize {
+        match item {
+            Item::Transaction(txid) => self.offered.get(txid).map_or(0, |offered| offered.transaction.size()),
+            _ => 0,
+        }
     }
 
     /// Sends what a peer asks for and is here, and asks for it in turn.

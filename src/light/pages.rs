@@ -69,8 +69,9 @@ pub(super) struct Pages {
     resting: Vec<(NodeId, MonoTime)>,
     /// How many calls may still begin; `None` before the first.
     allowance: Option<Bucket>,
-    /// When to ask for pages next.
+    /// When to ask for pages next, and nodes that are asked before.
     ask_at: MonoTime,
+    met: Vec<PeerId>,
     /// Whether there are too few pages, and a node to ask.
     lacks: bool,
     /// For the driver.
@@ -114,9 +115,12 @@ impl Pages {
         self.calls.iter().find(|call| call.page == *page)
     }
 
-    /// A node that relays calls has said hello.
-    pub(super) fn met_node(&mut self, now: Now) {
-        self.ask_at = now.mono;
+    /// A node that relays calls has said hello. It is asked now, the others in their time, so that one which comes and goes
+    /// does not have them asked too often.
+    pub(super) fn met_node(&mut self, node: PeerId) {
+        if self.own.is_some() {
+            self.met.push(node);
+        }
     }
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
@@ -160,9 +164,14 @@ impl Pages {
         let late: Vec<NodeId> = self.calls.iter().filter(is_late).map(|call| call.page).collect();
         late.into_iter().for_each(|page| self.rest(now, page));
         self.lacks = !nodes.is_empty() && self.of(Direction::Outbound, connected) < TARGET;
-        if self.lacks && self.ask_at <= now.mono {
+        let met = std::mem::take(&mut self.met);
+        let is_due = self.ask_at <= now.mono;
+        if self.lacks {
+            let asked = nodes.iter().filter(|node| is_due || met.contains(node));
+            asked.for_each(|node| out.send(*node, Message::GetPages));
+        }
+        if self.lacks && is_due {
             self.ask_at = now.mono + ASK_INTERVAL;
-            nodes.iter().for_each(|node| out.send(*node, Message::GetPages));
         }
     }
 

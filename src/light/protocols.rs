@@ -43,7 +43,7 @@ impl Protocols {
         handover.ready(id, out);
         branches.connected(now, id, (tip, services & SERVICE_CHAIN_PROOFS != 0, is_page), chain, out);
         if !is_page && services & SERVICE_PAGES != 0 {
-            pages.met_node(now);
+            pages.met_node(id);
         }
     }
 

@@ -64,8 +64,11 @@ impl Light {
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
             Message::GetHeaders { locator, .. } => {
-                let answer = headers_after(&self.chain, &locator);
-                self.give(now, id, answer);
+                // Before the answer is worked out, which takes a look through the headers for each hash.
+                if self.protocols.sharing.takes(now.mono, id, LEAST as usize) {
+                    let answer = headers_after(&self.chain, &locator);
+                    self.give(now, id, answer);
+                }
             }
             Message::GetChainProof(query) => {
                 let proof = (query == ChainQuery::Tip).then(|| self.chain.proof().map(<[u8]>::to_vec)).flatten();
@@ -84,7 +87,14 @@ impl Light {
                     }
                 }
             }
-            Message::GetData(items) => self.protocols.handover.requested(id, items, &mut self.out),
+            Message::GetData(mut items) => {
+                items.sort_unstable();
+                items.dedup();
+                let bytes: usize = items.iter().map(|item| self.protocols.handover.bytes_of(item)).sum();
+                if self.protocols.sharing.takes(now.mono, id, bytes) {
+                    self.protocols.handover.requested(id, items, &mut self.out);
+                }
+            }
             Message::Transaction(tx) => {
                 self.heard_of(id, tx.txid(), true);
                 let ready: Vec<PeerId> = self.peering.peers.ready().collect();

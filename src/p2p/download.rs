@@ -192,7 +192,7 @@ impl Download {
 
     /// A peer says which runs of old blocks it has.
     pub(super) fn archived(&mut self, peer: PeerId, runs: Runs) {
-        if let Some(source) = self.sources.get_mut(&peer) {
+        if let Some(source) = self.sources.get_mut(&peer).filter(|source| source.kept.archived != runs) {
             source.kept.archived = runs;
             self.changed = true;
         }
@@ -298,6 +298,15 @@ impl Download {
         self.senders.iter().rev().find(|(sent, _)| sent == hash).map(|(_, peer)| *peer)
     }
 
+    /// A peer does not have a requested block, so none below either.
+    pub(super) fn not_found(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
+        let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
+        self.failed(now, peer, hash);
+        if let (Some(height), Some(source)) = (height, self.sources.get_mut(&peer)) {
+            source.kept.from = source.kept.from.max(height.next());
+        }
+    }
+
     /// A peer does not have a requested block, or sent another body for it.
     pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
         let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
@@ -353,20 +362,24 @@ impl Download {
         for (avoided, _, peer) in order {
             let Some(best) = sync.best(peer, chain) else { continue };
             let common = chain.fork_point(&best, &chain.best_header()).height;
-            if avoided && self.others_have(now, peer, common, chain, sync) {
-                continue;
-            }
             let Some(source) = self.sources.get(&peer) else { continue };
             let room = source.limit.saturating_sub(source.in_flight);
             let has = |height: Height| source.kept.has(height, best.height);
+            let in_reach = self.wanted.iter().map(|(_, height)| *height).take_while(|height| *height <= common);
+            let first = in_reach.into_iter().find(|height| has(*height));
+            if avoided && self.others_have(now, peer, first.unwrap_or(common), chain, sync) {
+                continue;
+            }
             let mut portion: Vec<(BlockHash, Height)> = Vec::new();
-            self.wanted.retain(|(hash, height)| {
-                let is_asked = portion.len() < room && *height <= common && has(*height);
-                if is_asked {
-                    portion.push((*hash, *height));
-                }
-                !is_asked
-            });
+            if first.is_some() {
+                self.wanted.retain(|(hash, height)| {
+                    let is_asked = portion.len() < room && *height <= common && has(*height);
+                    if is_asked {
+                        portion.push((*hash, *height));
+                    }
+                    !is_asked
+                });
+            }
             if portion.is_empty() && best.height > common && best.work > chain.tip().work && !best.is_invalid() {
                 let missing = chain.missing_bodies_to(&best, WINDOW, WINDOW as usize).into_iter();
                 let is_open = |(hash, height): &(BlockHash, Height)| has(*height) && !self.requests.contains_key(hash);
@@ -374,21 +387,31 @@ impl Download {
             }
             self.request(now, peer, portion, chain, out);
         }
-        self.lacking = self.find_lacking(chain, sync);
+        self.lacking = self.find_lacking(now, chain, sync);
     }
 
-    fn find_lacking(&self, chain: &Chain, sync: &HeaderSync) -> Option<Height> {
-        let (_, first) = self.wanted.front()?;
-        let best = |peer: &PeerId| sync.best(*peer, chain).map(|best| best.height);
-        let sources: Vec<(&Kept, Height)> =
-            self.sources.iter().filter_map(|(peer, source)| Some((&source.kept, best(peer)?))).collect();
-        // A peer that has the first has all above.
-        let lowest = sources.iter().map(|(kept, best)| kept.lowest(*best)).min()?;
-        if lowest <= *first {
+    /// The lowest wanted block that no peer has whose chain comes so far. What a peer that stalled says of runs does not count.
+    fn find_lacking(&self, now: Now, chain: &Chain, sync: &HeaderSync) -> Option<Height> {
+        let (first, last) = (self.wanted.front()?.1, self.wanted.back()?.1);
+        let tip = chain.best_header();
+        let in_reach = self.sources.iter().filter_map(|(peer, source)| {
+            let common = sync.common_height(*peer, &tip, chain).filter(|common| *common >= first)?;
+            let lowest = source.kept.lowest(sync.best(*peer, chain)?.height);
+            let archived = (!self.is_avoided(now, source)).then_some(&source.kept.archived);
+            Some((lowest, common, archived))
+        });
+        let sources: Vec<(Height, Height, Option<&Runs>)> = in_reach.collect();
+        if sources.iter().any(|(lowest, common, _)| *lowest <= first && *common >= last) {
             return None;
         }
-        let below = self.wanted.iter().map(|(_, height)| *height).take_while(|height| *height < lowest);
-        below.into_iter().find(|height| !sources.iter().any(|(kept, best)| kept.has(*height, *best)))
+        let epoch = chain.params().epoch_blocks;
+        let has = |height: Height| {
+            sources.iter().any(|(lowest, common, archived)| {
+                let is_archived = || archived.is_some_and(|runs| runs.has(Run::of(height, epoch)));
+                height <= *common && (height >= *lowest || is_archived())
+            })
+        };
+        self.wanted.iter().map(|(_, height)| *height).find(|height| !has(*height))
     }
 
     /// Whether a peer is asked only if no other has the block.

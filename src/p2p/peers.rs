@@ -51,7 +51,7 @@ impl Peer {
     /// Whether it is a browser page that other pages may call.
     pub(crate) fn is_page(&self) -> bool {
         let services = self.hello.as_ref().map_or(0, |hello| hello.services);
-        services & SERVICE_PAGES != 0 && !is_full_node(services)
+        matches!(self.address, PeerAddr::WebRtc { .. }) && services & SERVICE_PAGES != 0 && !is_full_node(services)
     }
 
     /// Whether it was worth dialling, though it ended for `reason`.

@@ -261,7 +261,7 @@ impl<P: Protocol> Driver<P> {
             }
         }
         let ahead = self.node.signatures_of(&self.checks.transactions(), &batch.transactions);
-        if self.checks.concern(peer) || ahead.len() >= checks::WORTHWHILE {
+        if self.checks.concern(peer) || ahead.len() >= checks::WORTHWHILE && !self.checks.is_full() {
             self.checks.push(batch, ahead);
         } else {
             self.checked(batch, ahead.verify());

@@ -11,7 +11,7 @@ use cairn::ipld::dagpb::{self, Link};
 use cairn::ipld::{Block, Cid, Codec, Data, HashFunction, Kind, car};
 use serde_json::Value;
 
-use crate::commands::{FAILED, USAGE};
+use crate::commands::{FAILED, NO_NODE, USAGE};
 use crate::process::{Done, Place, done, wait_for};
 
 fn content(place: &Place, args: &[&str]) -> Done {
@@ -442,8 +442,8 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     assert_eq!(hex::encode(raw), block[20..160]);
     let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap();
     content(&place, &["cat", &other.to_string()]).fails(FAILED, "Block not found");
-    drop(node);
-    content(&place, &["cat", &cid]).fails(FAILED, "read from a node");
+    assert!(node.terminate().success());
+    content(&place, &["cat", &cid]).fails(NO_NODE, "read from a node");
 }
 
 #[test]

@@ -122,6 +122,9 @@ fn a_newcomer_gets_all_history_from_forty_nodes_that_archive_a_tenth() {
     let config = Config { seeds: seeds.map(Sim::address).collect(), ..Config::default() };
     let (before, start) = (sim.traffic(), sim.now().mono);
     let newcomer = sim.add_node_with(config).unwrap();
+    // One that follows it has no block that it needs, and must not be taken for one that has all.
+    let follower = Config { connect: vec![Sim::address(newcomer)], outbound_target: 0, ..Config::default() };
+    sim.add_node_with(follower).unwrap();
     let is_there = |sim: &Sim| sim.node(newcomer).unwrap().chain().tip().height == at(BLOCKS);
     assert!(sim.run_until(Duration::from_secs(600), is_there), "{:?}", sim.node(newcomer).unwrap().chain().tip());
     let took = sim.now().mono.saturating_since(start);

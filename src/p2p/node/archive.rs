@@ -41,10 +41,13 @@ impl Node {
 
     /// Tells a peer which runs are archived here.
     pub(super) fn send_archive(&mut self, id: PeerId) {
-        let services = self.peering.peers.get(id).and_then(|peer| peer.hello.as_ref()).map(|hello| hello.services);
+        let hello = self.peering.peers.get(id).and_then(|peer| peer.hello.as_ref());
+        if !hello.is_some_and(|hello| is_full_node(hello.services)) {
+            return;
+        }
         let mut runs = Runs::default();
         self.chain.archived_runs().into_iter().for_each(|(run, _)| runs.insert(run));
-        if services.is_some_and(is_full_node) && !runs.is_empty() {
+        if !runs.is_empty() {
             self.out.send(id, Message::Archive(runs.to_bytes()));
         }
     }
@@ -78,10 +81,13 @@ impl Node {
     }
 
     fn dial_providers(&mut self, now: Now, providers: &[Contact]) {
+        if self.config.outbound_target == 0 {
+            return;
+        }
         let Self { peering, rng, .. } = self;
         let is_fit = |contact: &&Contact| {
             peering.peers.connection_with(contact.id).is_none()
-                && peering.book.can_dial(&contact.address)
+                && peering.book.may_dial(now, &contact.address)
                 && !peering.book.is_own(&contact.address)
                 && !peering.bans.contains(contact.address.ip(), now.unix)
         };

@@ -58,7 +58,7 @@ impl Node {
         for item in items {
             match item {
                 Item::Transaction(txid) => transactions.push(txid),
-                Item::Block(hash) | Item::CompactBlock(hash) => self.protocols.download.failed(now, id, &hash),
+                Item::Block(hash) | Item::CompactBlock(hash) => self.protocols.download.not_found(now, id, &hash),
             }
         }
         self.protocols.requests.not_found(now, id, &transactions, &mut self.out);

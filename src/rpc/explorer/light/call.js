@@ -4,6 +4,10 @@
 const MAX_DESCRIPTION = 2048;
 /** Milliseconds that a browser has to find out at which addresses it can be reached. */
 const GATHER_TIMEOUT = 2_000;
+/** Most addresses of another page to which packets are sent. */
+const MAX_CANDIDATES = 16;
+/** A candidate for UDP at an IP address or a name of mDNS: nothing else is a stranger's to choose. */
+const CANDIDATE = /^[\w+/]+ 1 udp \d+ (?:[\da-f.:]+|[\da-f-]+\.local) \d+ typ (?:host|srflx)\b[ -~]*$/i;
 
 /** Where a node answers plain STUN, unless it is on this machine. */
 function stunServer(address) {
@@ -22,7 +26,7 @@ async function describe(connection) {
     }
     const { certificate, fragment, password, candidates } = essence(connection.localDescription.sdp);
     const lines = [certificate, fragment, password];
-    for (const candidate of candidates) {
+    for (const candidate of candidates.slice(0, MAX_CANDIDATES)) {
         if ([...lines, candidate].join("\n").length <= MAX_DESCRIPTION) lines.push(candidate);
     }
     return lines.join("\n");
@@ -33,7 +37,7 @@ function described(text, setup) {
     const [certificate, fragment, password, ...candidates] = text.split("\n");
     const isWord = (word) => /^[A-Za-z\d+/]{4,256}$/.test(word ?? "");
     const isWhole = /^[\da-f]{64}$/.test(certificate) && isWord(fragment) && isWord(password);
-    if (!isWhole || !candidates.every((candidate) => /^[ -~]{1,256}$/.test(candidate))) {
+    if (!isWhole || candidates.length > MAX_CANDIDATES || !candidates.every((candidate) => CANDIDATE.test(candidate))) {
         throw new Error("a page sent no description");
     }
     return { certificate, sdp: remote({ hash: fromHex(certificate), fragment, password, setup, candidates }) };
@@ -81,13 +85,16 @@ function calls(servers, signal, opened, failed) {
             const act = steps[number];
             if (number !== 2) end(id);
             if (!act) return;
-            if (number !== 2) links.set(id, connect(servers()));
-            const link = links.get(id);
-            if (!link) return;
+            let link = links.get(id);
+            if (number === 2 && !link) return;
             try {
+                if (number !== 2) {
+                    link = connect(servers());
+                    links.set(id, link);
+                }
                 await act(id, link, text);
             } catch (error) {
-                link.connection.close();
+                link?.connection.close();
                 if (!isCurrent(id, link)) return;
                 links.delete(id);
                 failed(id, error);

@@ -437,6 +437,9 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     assert_eq!(hex::encode(fs::read(&target).unwrap()), block);
     content(&place, &["get", &cid, "-o", target.to_str().unwrap()]).fails(FAILED, "exists");
     content(&place, &["get", &cid, "--car"]).fails(FAILED, "leave out --car");
+    fs::create_dir(place.path("there")).unwrap();
+    content(&place, &["get", &cid, "-o", "there"]).fails(FAILED, "there exists");
+    content(&place, &["get", &cid, "-o", "there/"]).ok();
     let raw =
         place.command("a", &["content", "cat", &cid, "--offset", "10", "--length", "70"]).output().unwrap().stdout;
     assert_eq!(hex::encode(raw), block[20..160]);

@@ -44,11 +44,20 @@ impl LongChain {
                 (scratch.path().join("node"), Some(scratch))
             }
         };
-        let file = dir.join(KEPT_FILE);
-        if !file.exists() {
-            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            fs::write(file, make(args.blocks, &dir)?.spec.to_json())?;
+        if !dir.exists() {
+            // Under another name until it is whole.
+            let mut unfinished = dir.clone().into_os_string();
+            unfinished.push(".unfinished");
+            let unfinished = PathBuf::from(unfinished);
+            if unfinished.exists() {
+                fs::remove_dir_all(&unfinished)?;
+            }
+            fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
+            fs::write(unfinished.join(KEPT_FILE), make(args.blocks, &unfinished)?.spec.to_json())?;
+            fs::rename(&unfinished, &dir)?;
         }
+        let is_kept = dir.join(KEPT_FILE).is_file() && dir.join(STORE_DIR).is_dir();
+        ensure!(is_kept, "{} has no chain: name a directory that is not there", dir.display());
         let params = Arc::new(Params::new(GenesisSpec::from_json(&fs::read_to_string(dir.join(KEPT_FILE))?)?)?);
         let chain = Self { params, dir, _scratch: scratch };
         let tip = open(&chain.params, &chain.dir.join(STORE_DIR))?.tip().height.as_u32();

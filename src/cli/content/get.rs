@@ -54,9 +54,7 @@ pub struct Args {
 pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     if let Some(hash) = chain::block_at(&args.path) {
         ensure!(!args.car, "a block of the chain is written whole: leave out --car");
-        let target = args.output.clone().unwrap_or_else(|| PathBuf::from(args.path.file_name()));
-        let target = if target.is_dir() { target.join(args.path.file_name()) } else { target };
-        return chain::write(hash, &target, args.network.node(), common);
+        return chain::write(hash, &target(args)?, args.network.node(), common);
     }
     // What is here is read without asking other nodes.
     match write(args, store, common) {
@@ -75,12 +73,7 @@ fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<
         let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.car")));
         return car::write(store, cid, (!is_stream(&output)).then_some(&output), common);
     }
-    let target = match &args.output {
-        // The same command twice must not put the second directory into the first.
-        Some(output) if names_directory(output) => output.join(checked(name.as_bytes())?),
-        Some(output) => output.clone(),
-        None => PathBuf::from(checked(name.as_bytes())?),
-    };
+    let target = target(args)?;
     ensure!(target.symlink_metadata().is_err(), "{} exists", target.display());
     let size = store.view(cid, |view| if let View::File(file) = view { file.size } else { 0 })?;
     let bar = bytes_bar(size, false);
@@ -93,6 +86,17 @@ fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<
     let Totals { files, bytes } = made.totals;
     let text = format!("{}: {}, {}", target.display(), counted(files, "file"), counted(bytes, "byte"));
     common.print_done(&text, || text.clone(), || json!({ "path": target, "cid": cid, "files": files, "bytes": bytes }))
+}
+
+/// Where what is got is written. The same command twice must not put the second directory into the first.
+fn target(args: &Args) -> anyhow::Result<PathBuf> {
+    let name = args.path.file_name();
+    let name = checked(name.as_bytes())?;
+    Ok(match &args.output {
+        Some(output) if names_directory(output) => output.join(name),
+        Some(output) => output.clone(),
+        None => name.to_owned(),
+    })
 }
 
 /// Whether a path is that of a directory by its form: it ends in a slash or in dots.

@@ -171,7 +171,7 @@ pub struct Light {
     /// The peers that owe an answer with nodes, one that owes several as often: others are refused.
     asked_for_nodes: Vec<PeerId>,
     /// Bytes of the messages received, by kind.
-    received: BTreeMap<Kind, u64>,
+    received: Vec<(Kind, u64)>,
 }
 
 impl Light {
@@ -190,7 +190,7 @@ impl Light {
             watched: None,
             looked_at: None,
             asked_for_nodes: Vec::new(),
-            received: BTreeMap::new(),
+            received: Vec::new(),
             config,
         };
         light.protocols.pages = Pages::new(light.config.page);
@@ -282,8 +282,8 @@ impl Light {
         self.finish(now);
     }
 
-    /// Bytes of the messages received so far, by kind.
-    pub fn received_bytes(&self) -> &BTreeMap<Kind, u64> {
+    /// Bytes of the messages received so far, by kind, each once.
+    pub fn received_bytes(&self) -> &[(Kind, u64)] {
         &self.received
     }
 
@@ -447,7 +447,11 @@ impl Light {
     fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
         let Some(peer) = self.peering.peers.get_mut(id) else { return };
         let (address, ip) = (peer.address, peer.address.ip());
-        *self.received.entry(message.kind()).or_default() += message.encoded_len() as u64;
+        let (kind, bytes) = (message.kind(), message.encoded_len() as u64);
+        match self.received.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += bytes,
+            None => self.received.push((kind, bytes)),
+        }
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
         }

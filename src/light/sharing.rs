@@ -63,12 +63,10 @@ impl Light {
         match message {
             Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
             Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
-            Message::GetHeaders { locator, .. } => {
-                // Before the answer is worked out, which takes a look through the headers for each hash.
-                if self.protocols.sharing.takes(now.mono, id, LEAST as usize) {
-                    let answer = headers_after(&self.chain, &locator);
-                    self.give(now, id, answer);
-                }
+            // Charged before the answer is worked out, which takes a look through the headers for each hash.
+            Message::GetHeaders { locator, .. } if self.protocols.sharing.takes(now.mono, id, LEAST as usize) => {
+                let answer = headers_after(&self.chain, &locator);
+                self.give(now, id, answer);
             }
             Message::GetChainProof(query) => {
                 let proof = (query == ChainQuery::Tip).then(|| self.chain.proof().map(<[u8]>::to_vec)).flatten();

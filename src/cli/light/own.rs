@@ -52,7 +52,7 @@ impl Session<'_> {
             if let Some(owned) = self.owned(is_total).await? {
                 return Ok(owned);
             }
-            let received: u64 = self.ask(|light| light.received_bytes().values().sum()).await?;
+            let received: u64 = self.ask(|light| light.received_bytes().iter().map(|(_, bytes)| bytes).sum()).await?;
             if received != seen {
                 (seen, end) = (received, Instant::now() + self.patience);
             }

@@ -1,7 +1,5 @@
 //! Peers' answers and results, as text and as JSON.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::State;
@@ -83,16 +81,17 @@ pub(super) fn history_json(found: &Found, confirmations: u32, state: &State) -> 
 }
 
 /// Bytes by what a user may want to know of.
-pub(super) fn by_kind(received: &BTreeMap<Kind, u64>) -> Vec<(&'static str, u64)> {
+pub(super) fn by_kind(received: &[(Kind, u64)]) -> Vec<(&'static str, u64)> {
     let groups: [(&str, &[Kind]); 4] = [
         ("headers", &[Kind::Headers, Kind::ChainProof]),
         ("proofs", &[Kind::Proofs, Kind::Opening, Kind::Coins]),
         ("filters", &[Kind::FilterHeaders, Kind::Filters]),
         ("blocks", &[Kind::Block]),
     ];
-    let sum = |kinds: &[Kind]| kinds.iter().filter_map(|kind| received.get(kind)).sum::<u64>();
+    let sum =
+        |kinds: &[Kind]| received.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, bytes)| bytes).sum::<u64>();
     let known: u64 = groups.iter().map(|(_, kinds)| sum(kinds)).sum();
-    let other = received.values().sum::<u64>() - known;
+    let other = received.iter().map(|(_, bytes)| bytes).sum::<u64>() - known;
     groups.iter().map(|(what, kinds)| (*what, sum(kinds))).chain([("other", other)]).collect()
 }
 

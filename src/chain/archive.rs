@@ -6,8 +6,6 @@
 use std::collections::BTreeSet;
 
 use super::Chain;
-use super::index::Entry;
-use super::tree::BlockTree;
 use crate::consensus::check::check_merkle_root;
 use crate::consensus::params::Params;
 use crate::primitives::hash::BlockHash;
@@ -61,6 +59,17 @@ impl Archived {
     pub fn extend(&mut self, runs: BTreeSet<Run>) {
         self.runs.extend(runs);
     }
+
+    /// Whether the block of the best chain at a height, if it is pruned, is in one of them.
+    pub fn has(&self, height: Height) -> bool {
+        !self.runs.is_empty() && self.runs.contains(&Run::of(height, self.epoch))
+    }
+
+    /// How many blocks they have, where all below `kept_from` are pruned.
+    pub fn blocks(&self, kept_from: Height) -> u32 {
+        let blocks = |run: &Run| run.last(self.epoch).next().min(kept_from).blocks_since(run.first(self.epoch));
+        self.runs.iter().map(blocks).sum()
+    }
 }
 
 impl Chain {
@@ -103,21 +112,6 @@ impl Chain {
             }
         }
         Ok((runs, height))
-    }
-}
-
-impl BlockTree {
-    /// Whether the body of a pruned block is archived.
-    pub(super) fn is_archived(&self, entry: &Entry) -> bool {
-        let Archived { epoch, runs } = &self.archived;
-        !runs.is_empty() && runs.contains(&Run::of(entry.height, *epoch)) && self.is_on_best_chain(entry)
-    }
-
-    /// How many pruned blocks are archived.
-    pub fn archived_blocks(&self) -> u32 {
-        let Archived { epoch, runs } = &self.archived;
-        let blocks = |run: &Run| run.last(*epoch).next().min(self.kept_from).blocks_since(run.first(*epoch));
-        runs.iter().map(blocks).sum()
     }
 }
 

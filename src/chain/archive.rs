@@ -65,6 +65,11 @@ impl Archived {
         !self.runs.is_empty() && self.runs.contains(&Run::of(height, self.epoch))
     }
 
+    /// Those that are whole, where all blocks below `kept_from` are pruned.
+    fn whole(&self, kept_from: Height) -> impl Iterator<Item = Run> {
+        self.runs.iter().copied().filter(move |run| run.last(self.epoch) < kept_from)
+    }
+
     /// How many blocks they have, where all below `kept_from` are pruned.
     pub fn blocks(&self, kept_from: Height) -> u32 {
         let blocks = |run: &Run| run.last(self.epoch).next().min(kept_from).blocks_since(run.first(self.epoch));
@@ -76,9 +81,14 @@ impl Chain {
     /// Runs of which every block is archived, with the hash of the last one.
     pub fn archived_runs(&self) -> Vec<(Run, BlockHash)> {
         let tree = self.tree();
-        let Archived { epoch, runs } = &tree.archived;
-        let whole = runs.iter().filter(|run| run.last(*epoch) < tree.kept_from);
-        whole.filter_map(|run| Some((*run, tree.entry_at(run.last(*epoch))?.hash))).collect()
+        let hash = |run: Run| Some((run, tree.entry_at(run.last(tree.archived.epoch))?.hash));
+        tree.archived.whole(tree.kept_from).filter_map(hash).collect()
+    }
+
+    /// How many these are.
+    pub fn count_archived_runs(&self) -> usize {
+        let tree = self.tree();
+        tree.archived.whole(tree.kept_from).count()
     }
 
     /// Stages the archived blocks from a height up to below another. Returns their runs, and where the step has to end.

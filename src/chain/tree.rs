@@ -46,16 +46,6 @@ pub struct BlockTree {
 }
 
 impl BlockTree {
-    /// Whether the body of a pruned block is archived.
-    pub(super) fn is_archived(&self, entry: &Entry) -> bool {
-        self.archived.has(entry.height) && self.is_on_best_chain(entry)
-    }
-
-    /// How many pruned blocks are archived.
-    pub fn archived_blocks(&self) -> u32 {
-        self.archived.blocks(self.kept_from)
-    }
-
     /// The tree in which the best chain ends at `tip`. Blocks below `kept_from` are pruned.
     pub(super) fn new(index: Index, tip: &Entry, kept_from: Height) -> Self {
         let mut active: VecDeque<Id> = index.line(tip.id).collect();
@@ -70,6 +60,16 @@ impl BlockTree {
             too_deep: None,
             takes_deep_headers: false,
         }
+    }
+
+    /// Whether the body of a pruned block is archived.
+    pub(super) fn is_archived(&self, entry: &Entry) -> bool {
+        self.archived.has(entry.height) && self.is_on_best_chain(entry)
+    }
+
+    /// How many pruned blocks are archived.
+    pub fn archived_blocks(&self) -> u32 {
+        self.archived.blocks(self.kept_from)
     }
 
     /// The best chain's last block.

@@ -169,9 +169,9 @@ impl Pages {
         if self.lacks {
             let asked = nodes.iter().filter(|node| is_due || met.contains(node));
             asked.for_each(|node| out.send(*node, Message::GetPages));
-        }
-        if self.lacks && is_due {
-            self.ask_at = now.mono + ASK_INTERVAL;
+            if is_due {
+                self.ask_at = now.mono + ASK_INTERVAL;
+            }
         }
     }
 

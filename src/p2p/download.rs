@@ -300,15 +300,14 @@ impl Download {
 
     /// A peer does not have a requested block, so none below either.
     pub(super) fn not_found(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
-        let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
-        self.failed(now, peer, hash);
+        let height = self.failed(now, peer, hash);
         if let (Some(height), Some(source)) = (height, self.sources.get_mut(&peer)) {
             source.kept.from = source.kept.from.max(height.next());
         }
     }
 
-    /// A peer does not have a requested block, or sent another body for it.
-    pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) {
+    /// A peer does not have a block, or sent another body for it. Returns the block's height, if it was requested from the peer.
+    pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) -> Option<Height> {
         let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
         if let Some(height) = height {
             self.requests.remove(hash);
@@ -321,6 +320,7 @@ impl Download {
             source.penalised_until = Some(now.mono + COLD_TIME);
         }
         self.refresh();
+        height
     }
 
     /// Cancels all requests to a peer.

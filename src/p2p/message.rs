@@ -51,6 +51,11 @@ pub const SERVICE_PAGES: u64 = 1 << 6;
 /// Service bit: archives runs of the blocks that it prunes, and says which by [`Message::Archive`].
 pub const SERVICE_ARCHIVE: u64 = 1 << 7;
 
+/// Whether services are those of a browser page that other pages may call.
+pub fn is_page(services: u64) -> bool {
+    services & SERVICE_PAGES != 0 && !is_full_node(services)
+}
+
 /// Whether services are those of a node that checks and relays blocks and transactions.
 pub fn is_full_node(services: u64) -> bool {
     services & (SERVICE_FULL | SERVICE_PRUNED) != 0

@@ -105,6 +105,9 @@ impl PeerAddr {
     /// Bytes of the longest encoding.
     pub const MAX_LEN: usize = 1 + 16 + 2 + 32;
 
+    /// What stands before the id of a page in the place of its address.
+    pub const PAGE: &'static str = "page/";
+
     /// What stands for the address of a browser page that was met through a node: no port, and its id in the certificate's place.
     /// Nobody can dial it, so it is in no address book, and no peer is told of it.
     pub fn page(id: [u8; 32]) -> Self {
@@ -194,7 +197,7 @@ impl fmt::Display for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(socket) => write!(f, "{socket}"),
-            Self::WebRtc { certhash, .. } if self.is_page() => write!(f, "page/{}", hex::encode(certhash)),
+            Self::WebRtc { certhash, .. } if self.is_page() => write!(f, "{}{}", Self::PAGE, hex::encode(certhash)),
             Self::WebRtc { socket, certhash } => {
                 let ip = socket.ip();
                 let family = if ip.is_ipv4() { "ip4" } else { "ip6" };

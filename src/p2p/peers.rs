@@ -6,7 +6,7 @@ use crate::p2p::bans::Subnet;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::Reason;
 use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{Hello, SERVICE_PAGES, is_full_node};
+use crate::p2p::message::{self, Hello};
 use crate::p2p::peer_addr::PeerAddr;
 use crate::primitives::time::{MonoTime, UnixTime};
 
@@ -51,7 +51,12 @@ impl Peer {
     /// Whether it is a browser page that other pages may call.
     pub(crate) fn is_page(&self) -> bool {
         let services = self.hello.as_ref().map_or(0, |hello| hello.services);
-        matches!(self.address, PeerAddr::WebRtc { .. }) && services & SERVICE_PAGES != 0 && !is_full_node(services)
+        matches!(self.address, PeerAddr::WebRtc { .. }) && message::is_page(services)
+    }
+
+    /// Whether it was dialled, and stays.
+    fn is_outbound(&self) -> bool {
+        self.direction == Direction::Outbound && !self.brief
     }
 
     /// Whether it was worth dialling, though it ended for `reason`.
@@ -116,7 +121,7 @@ impl Peers {
 
     /// Peers that were dialled, and stay.
     pub(crate) fn outbound(&self) -> impl Iterator<Item = &Peer> {
-        self.0.values().filter(|peer| peer.direction == Direction::Outbound && !peer.brief)
+        self.0.values().filter(|peer| peer.is_outbound())
     }
 
     /// Peers that dialled in.
@@ -137,8 +142,7 @@ impl Peers {
 
     /// Whether it is one of them.
     pub(crate) fn is_automatic(&self, id: PeerId) -> bool {
-        let is_outbound = |peer: &Peer| peer.direction == Direction::Outbound && !peer.brief;
-        self.get(id).is_some_and(|peer| is_outbound(peer) && !peer.manual)
+        self.get(id).is_some_and(|peer| peer.is_outbound() && !peer.manual)
     }
 
     /// Whether there is a connection, either way, with a node that listens at an address.

@@ -1,7 +1,7 @@
 //! Brings browser pages together: names pages to each other, and relays the offer and the answer of a call between two of them.
 //!
 //! Two browsers cannot find each other by themselves. Two messages through a node that both are connected to suffice; what they
-//! say then goes from browser to browser. Only peers that set [`SERVICE_PAGES`] and are no full nodes are pages. A node keeps
+//! say then goes from browser to browser. Only peers whose services say so are pages ([`is_page`]). A node keeps
 //! nothing of a call but that it is open, so that an answer goes only where it was asked for.
 //!
 //! A call makes the browser that is called work and send packets to the addresses in it. So calls are bounded for the caller
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::{Message, SERVICE_PAGES, is_full_node};
+use crate::p2p::message::{Message, is_page};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::signal::{MAX_PAGES, Signal};
@@ -65,7 +65,7 @@ pub(crate) struct Signalling {
 impl Signalling {
     /// A connection has said hello.
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId, id: NodeId, services: u64) {
-        if services & SERVICE_PAGES != 0 && !is_full_node(services) {
+        if is_page(services) {
             let [questions, calls] = [Bucket::full(now.mono, RATE); 2];
             let called = Bucket::full(now.mono, CALLED_RATE);
             self.pages.insert(peer, Page { id, questions, calls, called });

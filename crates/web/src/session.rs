@@ -22,8 +22,6 @@ use crate::purse::Purse;
 
 /// Bytes of the seed.
 const SEED_BYTES: usize = 32;
-/// What stands before the id of a page in the place of its address.
-const PAGE: &str = "page/";
 /// Nodes to find besides those that are given.
 const OTHERS: usize = 2;
 
@@ -239,7 +237,7 @@ impl Session {
     fn expected(&mut self, input: &[u8]) -> Option<(PeerAddr, Carrier, Direction, Option<NodeId>)> {
         let text = std::str::from_utf8(input).ok()?;
         let (name, hashes) = text.split_once(' ').unwrap_or((text, ""));
-        if let Some(id) = name.strip_prefix(PAGE) {
+        if let Some(id) = name.strip_prefix(PeerAddr::PAGE) {
             let id = NodeId(sha256(id)?);
             let direction = self.light()?.call_direction(&id)?;
             let (own, theirs) = hashes.split_once(' ')?;
@@ -256,7 +254,7 @@ impl Session {
     }
 
     pub(crate) fn dial_failed(&mut self, times: Times, address: &[u8]) {
-        let page = std::str::from_utf8(address).ok().and_then(|text| sha256(text.strip_prefix(PAGE)?));
+        let page = std::str::from_utf8(address).ok().and_then(|text| sha256(text.strip_prefix(PeerAddr::PAGE)?));
         match (page, parse(address)) {
             (Some(id), _) => self.failed(times, PeerAddr::page(id)),
             (None, Some(address)) if self.dials.remove(&address).is_some() => self.failed(times, address),

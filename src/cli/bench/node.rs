@@ -1,7 +1,6 @@
 //! Real nodes for the benchmarks, each with its own directory and RPC server, and a cheap client of that server.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,30 +27,24 @@ pub(super) const USER: &str = "bench";
 pub(super) struct Node {
     running: Running,
     server: RpcServer,
-    /// Its directory, if that goes with it.
-    _dir: Option<Scratch>,
+    /// Its directory, which goes with it.
+    _dir: Scratch,
 }
 
 impl Node {
     /// A new one, which waits for peers.
     pub(super) async fn start(params: &Arc<Params>) -> anyhow::Result<Self> {
         let dir = Scratch::new()?;
-        let node = Self::start_in(params, dir.path()).await?;
-        Ok(Self { _dir: Some(dir), ..node })
-    }
-
-    /// The same in a directory that stays.
-    pub(super) async fn start_in(params: &Arc<Params>, dir: &Path) -> anyhow::Result<Self> {
         let local = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = runtime::Config { listen: Some(local), ..runtime::Config::new(dir, params.clone()) };
+        let config = runtime::Config { listen: Some(local), ..runtime::Config::new(dir.path(), params.clone()) };
         let running = Running::start(config).await?;
         let config = rpc::Config {
             user: Some(USER.to_owned()),
             password: Some(USER.to_owned()),
-            ..rpc::Config::new(local, dir)
+            ..rpc::Config::new(local, dir.path())
         };
         let server = rpc::serve(config, running.handle().clone()).await?;
-        Ok(Self { running, server, _dir: None })
+        Ok(Self { running, server, _dir: dir })
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -19,36 +19,37 @@ impl Node {
     /// Prunes the next few blocks. Announces the runs that are archived with them.
     pub(super) fn prune(&mut self, now: Now) {
         let Self { chain, protocols, config, out, .. } = self;
-        let (table, before) = (protocols.discovery.table(), chain.archived_runs().len());
+        let (table, before) = (protocols.discovery.table(), chain.count_archived_runs());
         let keeps = |last: &_| archive::is_kept(table, config.archive_share, last);
         if let Err(error) = chain.prune_step_keeping(keeps) {
             return out.event(Event::StoreFailed { error: error.to_string() });
         }
-        if self.provide_archive(now) > before {
+        if self.chain.count_archived_runs() > before {
+            self.provide_archive(now);
             let peers: Vec<PeerId> = self.peering.peers.ready().collect();
-            peers.into_iter().for_each(|peer| self.send_archive(peer));
+            self.send_archive(&peers);
         }
     }
 
-    /// Announces the archived runs to the nodes nearest to their keys, from now on. Returns how many there are.
-    pub(super) fn provide_archive(&mut self, now: Now) -> usize {
-        let runs = self.chain.archived_runs();
-        for (_, last) in &runs {
-            self.protocols.discovery.announcer().provide(now.mono, archive::key_of(last));
+    /// Announces the archived runs to the nodes nearest to their keys, from now on.
+    pub(super) fn provide_archive(&mut self, now: Now) {
+        for (_, last) in self.chain.archived_runs() {
+            self.protocols.discovery.announcer().provide(now.mono, archive::key_of(&last));
         }
-        runs.len()
     }
 
-    /// Tells a peer which runs are archived here.
-    pub(super) fn send_archive(&mut self, id: PeerId) {
-        let hello = self.peering.peers.get(id).and_then(|peer| peer.hello.as_ref());
-        if !hello.is_some_and(|hello| is_full_node(hello.services)) {
+    /// Tells those of some peers that are full nodes which runs are archived here.
+    pub(super) fn send_archive(&mut self, peers: &[PeerId]) {
+        if self.chain.count_archived_runs() == 0 {
             return;
         }
         let mut runs = Runs::default();
         self.chain.archived_runs().into_iter().for_each(|(run, _)| runs.insert(run));
-        if !runs.is_empty() {
-            self.out.send(id, Message::Archive(runs.to_bytes()));
+        for id in peers {
+            let hello = self.peering.peers.get(*id).and_then(|peer| peer.hello.as_ref());
+            if hello.is_some_and(|hello| is_full_node(hello.services)) && !runs.is_empty() {
+                self.out.send(*id, Message::Archive(runs.to_bytes()));
+            }
         }
     }
 

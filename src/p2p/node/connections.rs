@@ -195,6 +195,6 @@ impl Node {
         let (protocols, context) = self.parts();
         protocols.ready(now, id, direction, (node, services, tip, kept), context);
         self.on_handshake_done(now, id, services);
-        self.send_archive(id);
+        self.send_archive(&[id]);
     }
 }

@@ -22,7 +22,8 @@ pub const METHODS: &[Method] = &[
         params: &[required("name", Kind::Text, "Up to 64 letters, digits, dots, dashes and underscores.")],
         result: Shape::Null,
         about: "Remembers chain, mempool, links and clock of every node of this process, in memory, on nodes started with \
-                --chaos. A snapshot of that name is replaced. In a network that cairn testnet runs, copies of the wallets are kept with it.",
+                --chaos. A snapshot of that name is replaced. In a network that cairn testnet runs, copies of the wallets \
+                are kept with it.",
         run: |api, args| Box::pin(take(api, args)),
     },
     Method {

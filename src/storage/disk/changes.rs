@@ -147,7 +147,7 @@ impl Window {
                 } else {
                     *occupied.get_mut() = at;
                 }
-                if self.len() == 0 {
+                if self.kinds.values().all(|places| places.table.is_empty()) {
                     self.log.0.clear();
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -145,11 +146,50 @@ impl FromStr for Latency {
     }
 }
 
-/// A part of a whole, from 0 to 1: `0.3` or `30%`.
-pub fn parse_share(text: &str) -> Result<f64, String> {
-    let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
-    let share = number.parse().ok().map(|number: f64| number / whole).filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| format!("{text:?} is not a fraction: expected a number like 0.3 or 30%"))
+/// A part of a whole, from 0 to 1. A person types it as `0.3` or `30%`; in files and JSON it is a number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd)]
+pub struct Share(f64);
+
+impl Share {
+    /// A number as a share.
+    ///
+    /// # Errors
+    /// What is wrong with it, if it is not from 0 to 1.
+    pub fn new(share: f64) -> Result<Self, String> {
+        Self(share).within(0.0..=1.0)
+    }
+
+    /// The share, if it is in a range.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn within(self, range: RangeInclusive<f64>) -> Result<Self, String> {
+        let is_in = range.contains(&self.0);
+        is_in
+            .then_some(self)
+            .ok_or_else(|| format!("{} is not a share from {} to {}", self.0, range.start(), range.end()))
+    }
+
+    /// The number, from 0 to 1.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+
+    /// The number in 2^-32, rounded down, and the whole to just less than that.
+    pub fn in_32_bits(self) -> u32 {
+        (self.0 * 2f64.powi(32)) as u32
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+        let number: f64 =
+            number.parse().map_err(|_| format!("{text:?} is not a share: expected a number like 0.3 or 30%"))?;
+        Self::new(number / whole)
+    }
 }
 
 /// A fault of a fraction of the nodes for a time: `60s..180s:0.3`.
@@ -176,7 +216,7 @@ impl FromStr for Fault {
         let parts = text.split_once(':').and_then(|(times, share)| Some((times.split_once("..")?, share)));
         let ((from, to), share) =
             parts.ok_or_else(|| format!("{text:?}: expected FROM..TO:SHARE, like 60s..180s:0.3"))?;
-        let (Span(from), Span(to), share) = (from.parse()?, to.parse()?, parse_share(share)?);
+        let (Span(from), Span(to), Share(share)) = (from.parse()?, to.parse()?, share.parse()?);
         if from < to { Ok(Self { from, to, share }) } else { Err(format!("{text} ends before it begins")) }
     }
 }
@@ -226,6 +266,30 @@ mod tests {
         for text in ["60s..180s", "180s..60s:0.3", "60s:0.3", "1s..2s:1.1", "1s..2s:-1%", "1s..2s:nan"] {
             assert!(text.parse::<Fault>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn shares_are_typed_in_one_form() {
+        for (text, share, in_32_bits) in [
+            ("0", 0.0, 0),
+            ("0.25", 0.25, 1 << 30),
+            ("25%", 0.25, 1 << 30),
+            ("1", 1.0, u32::MAX),
+            ("100%", 1.0, u32::MAX),
+        ] {
+            let parsed: Share = text.parse().unwrap();
+            assert_eq!((parsed.get(), parsed.in_32_bits()), (share, in_32_bits), "{text}");
+        }
+        for text in ["1.5", "-0.1", "101%", "-1%"] {
+            assert!(text.parse::<Share>().unwrap_err().ends_with("is not a share from 0 to 1"), "{text}");
+        }
+        assert!("nan".parse::<Share>().is_err() && "inf".parse::<Share>().is_err());
+        for text in ["", "%", "half", "1/2", "0,5"] {
+            assert!(text.parse::<Share>().unwrap_err().ends_with("expected a number like 0.3 or 30%"), "{text}");
+        }
+        let half = Share::new(0.5).unwrap();
+        assert_eq!(half.within(0.0..=0.5), Ok(half));
+        assert_eq!(half.within(0.0..=0.4), Err("0.5 is not a share from 0 to 0.4".to_owned()));
     }
 
     #[test]

@@ -75,8 +75,8 @@ fn links_are_shown_and_changed_by_id_address_and_name() {
     assert_eq!(other.call("getlinks", json!([]))["nodes"][0]["links"][0]["delay_ms"], 7);
 
     for (params, code, text) in [
-        (json!(["node-2", { "loss": 1.5 }]), -8, "loss is 1.5, expected a share from 0 to 1"),
-        (json!(["node-2", { "loss": -0.1 }]), -8, "loss is -0.1"),
+        (json!(["node-2", { "loss": 1.5 }]), -8, "loss: 1.5 is not a share from 0 to 1"),
+        (json!(["node-2", { "loss": -0.1 }]), -8, "loss: -0.1 is not a share"),
         (json!(["node-2", { "delay_ms": 60_001 }]), -8, "delay_ms is 60001, expected at most 60000"),
         (json!(["node-2", { "delay_ms": -1 }]), -8, "settings"),
         (json!(["node-2", { "bandwidth": "fast" }]), -8, "settings"),

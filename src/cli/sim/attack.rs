@@ -8,7 +8,7 @@ use crate::cli::{Common, UsageError};
 use crate::primitives::amount::counted;
 use crate::sim::doublespend::{self, FullRun};
 use crate::sim::race::{self, Rate};
-use crate::sim::units::parse_share;
+use crate::sim::units::Share;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -52,13 +52,8 @@ pub(super) struct Args {
 }
 
 fn minority(text: &str) -> Result<f64, String> {
-    let share = parse_share(text)?;
-    let fits = (0.01..=0.49).contains(&share);
-    if fits {
-        Ok(share)
-    } else {
-        Err(format!("{text} is not from 0.01 to 0.49: with half of the hash power the attacker always wins"))
-    }
+    let share = text.parse::<Share>()?.within(0.01..=0.49);
+    share.map(Share::get).map_err(|error| format!("{error}: with half of the hash power the attacker always wins"))
 }
 
 /// The result.

@@ -20,6 +20,7 @@ use crate::primitives::amount::counted;
 use crate::sim::gossip::{self, GossipReport, GossipSetup};
 use crate::sim::lookup::{self, LookupSetup};
 use crate::sim::summary::Summary;
+use crate::sim::units::Share;
 
 /// Options of `cairn sim`.
 #[derive(Debug, clap::Args)]
@@ -78,7 +79,7 @@ struct LookupArgs {
     #[arg(long, env = "CAIRN_SIM_ALPHA", default_value_t = kad::ALPHA as u8, value_parser = clap::value_parser!(u8).range(1..=32))]
     alpha: u8,
     /// Share of the nodes that do not answer, from 0 to 0.9
-    #[arg(long, env = "CAIRN_SIM_DEAD", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
+    #[arg(long, env = "CAIRN_SIM_DEAD", default_value_t = 0.0, value_parser = |text: &str| up_to(text, 0.9))]
     dead: f64,
 }
 
@@ -97,7 +98,7 @@ struct GossipArgs {
     #[arg(long, env = "CAIRN_SIM_BYTES", default_value_t = 300)]
     bytes: u32,
     /// Share of the messages that are lost, from 0 to 0.9
-    #[arg(long, env = "CAIRN_SIM_LOSS", default_value_t = 0.0, value_parser = |text: &str| part(text, 0.9))]
+    #[arg(long, env = "CAIRN_SIM_LOSS", default_value_t = 0.0, value_parser = |text: &str| up_to(text, 0.9))]
     loss: f64,
     /// Seed of all randomness: the same seed gives the same result
     #[arg(long, env = "CAIRN_SIM_SEED", default_value_t = 1)]
@@ -132,10 +133,9 @@ impl fmt::Display for Fanouts {
     }
 }
 
-/// A part of a whole, up to `most`.
-fn part(text: &str, most: f64) -> Result<f64, String> {
-    let wrong = || format!("expected a number from 0 to {most}");
-    text.parse().ok().filter(|part| (0.0..=most).contains(part)).ok_or_else(wrong)
+/// A share of at most `most`.
+fn up_to(text: &str, most: f64) -> Result<f64, String> {
+    text.parse::<Share>()?.within(0.0..=most).map(Share::get)
 }
 
 /// Runs the command.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::{as_json, plot, progress_bar};
+use super::{as_json, plot, progress_bar, up_to};
 use crate::cli::{Common, write_file};
 use crate::primitives::amount::counted;
 use crate::sim::network::{self, Attack, Items, NetworkReport, NetworkSetup, Reach};
-use crate::sim::units::{Fault, Latency, Span, parse_share};
+use crate::sim::units::{Fault, Latency, Span};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -44,7 +44,7 @@ pub(super) struct Args {
     #[arg(long, env = "CAIRN_SIM_LATENCY", default_value = "10ms..80ms")]
     latency: Latency,
     /// Share of the messages that are lost and resent later
-    #[arg(long, env = "CAIRN_SIM_LOSS", default_value = "0", value_parser = |text: &str| at_most(text, 0.5))]
+    #[arg(long, env = "CAIRN_SIM_LOSS", default_value = "0", value_parser = |text: &str| up_to(text, 0.5))]
     loss: f64,
     /// Cut off a share of the nodes for a time; may be repeated
     #[arg(long, env = "CAIRN_SIM_PARTITION", value_name = "FROM..TO:SHARE", value_delimiter = ',')]
@@ -56,7 +56,7 @@ pub(super) struct Args {
     #[arg(long, env = "CAIRN_SIM_ATTACK", value_parser = attack())]
     attack: Option<Attack>,
     /// Share of the nodes that are byzantine, if there is an attack
-    #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| at_most(text, 0.9))]
+    #[arg(long, env = "CAIRN_SIM_SHARE", default_value = "0.1", value_parser = |text: &str| up_to(text, 0.9))]
     share: f64,
     /// At the end, replay every honest node's chain from genesis and compare the result with its store
     #[arg(long, env = "CAIRN_SIM_AUDIT", value_parser = clap::builder::BoolishValueParser::new())]
@@ -80,11 +80,6 @@ fn rate(text: &str) -> Result<f64, String> {
 fn some_time(text: &str) -> Result<Span, String> {
     let time: Span = text.parse()?;
     if time > Span::default() { Ok(time) } else { Err("expected 1ms at least".to_owned()) }
-}
-
-fn at_most(text: &str, most: f64) -> Result<f64, String> {
-    let share = parse_share(text)?;
-    if share <= most { Ok(share) } else { Err(format!("{text} is more than {most}")) }
 }
 
 fn attack() -> impl TypedValueParser<Value = Attack> {

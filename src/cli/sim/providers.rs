@@ -1,6 +1,6 @@
 //! `cairn sim providers`.
 
-use super::{as_json, part, progress_bar};
+use super::{as_json, progress_bar, up_to};
 use crate::cli::Common;
 use crate::p2p::kad::CONTENT_PATHS;
 use crate::primitives::amount::counted;
@@ -21,7 +21,7 @@ pub(super) struct Args {
     #[arg(long, env = "CAIRN_SIM_TRIALS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     trials: u32,
     /// Share of the nodes that are dead, or lie, from 0 to 0.9
-    #[arg(long, env = "CAIRN_SIM_SHARE", default_value_t = 0.2, value_parser = |text: &str| part(text, 0.9))]
+    #[arg(long, env = "CAIRN_SIM_SHARE", default_value_t = 0.2, value_parser = |text: &str| up_to(text, 0.9))]
     share: f64,
     /// Number of hostile ids nearer to the key than any other; may be repeated
     #[arg(

@@ -17,6 +17,7 @@ use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::values::member;
 use crate::runtime::{Chaos, Handle, LinkKey, LinkSettings, MAX_DELAY};
+use crate::sim::units::Share;
 
 /// The methods of this file, a group of [`super::GROUPS`].
 pub const METHODS: &[Method] = &[
@@ -183,8 +184,8 @@ impl Changes {
     }
 
     fn check(&self) -> Result<(), RpcError> {
-        if let Some(loss) = self.loss.filter(|loss| !(0.0..=1.0).contains(loss)) {
-            return Err(RpcError::invalid(format!("settings: loss is {loss}, expected a share from 0 to 1")));
+        if let Some(Err(error)) = self.loss.map(Share::new) {
+            return Err(RpcError::invalid(format!("settings: loss: {error}")));
         }
         if let Some(delay) = self.delay.filter(|delay| *delay > MAX_DELAY) {
             let (got, most) = (delay.as_millis(), MAX_DELAY.as_millis());
@@ -212,9 +213,7 @@ async fn set_link(api: Api, args: Args) -> Outcome {
         RpcError::new(Code::Misc, "this node was started without --chaos: its links cannot be changed")
     })?;
     let key = find_link(&api, &node, chaos, args.get("peer")?)?;
-    let changing = node.change_link(key, |settings| changes.apply(settings));
-    // A paused node dials when it goes on.
-    let changed = node.unless_paused(changing).await.transpose()?.flatten();
+    let changed = node.change_link(key, |settings| changes.apply(settings)).await?;
     let settings = changed.unwrap_or_else(|| chaos.get(key));
     let peers = peers(&api, &node).await?;
     let peer = peers.iter().find(|peer| match key {

@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::plan::{Bounds, Check, Event, MAX_NODES, NodePlan, PayPlan, Scenario, Timed};
 use crate::primitives::amount::FeeRate;
-use crate::sim::units::Span;
+use crate::sim::units::{Share, Span};
 use crate::sim::{LinkSettings, MAX_DELAY};
 
 /// Largest file.
@@ -390,9 +390,9 @@ impl Reader<'_> {
 
     fn slow(&self, slow: &Slow) -> Parsed<(Vec<(usize, usize)>, LinkSettings)> {
         let delay = slow.delay.as_ref().map_or(Duration::ZERO, |delay| delay.get_ref().0);
-        let loss = slow.loss.as_ref().map_or(0.0, |loss| *loss.get_ref());
+        let loss = slow.loss.as_ref().map_or(Ok(Share::default()), |loss| Share::new(*loss.get_ref()));
         self.require(&slow.between, delay <= MAX_DELAY, || format!("delay: expected {} at most", Span(MAX_DELAY)))?;
-        self.require(&slow.between, (0.0..=1.0).contains(&loss), || "loss: expected a share from 0 to 1".to_owned())?;
+        let loss = loss.or_else(|error| self.wrong(&slow.between, format!("loss: {error}")))?.get();
         let settings = LinkSettings { cut: false, delay, loss, bandwidth: slow.bandwidth.unwrap_or(0) };
         self.require(&slow.between, settings != LinkSettings::default(), || {
             "expected a delay, a loss or a bandwidth".to_owned()

@@ -288,13 +288,13 @@ impl Api {
     ) -> Result<R, RpcError> {
         if !self.is_for_stranger() {
             let read = node.read(move |node, now| work(node, now));
-            return Ok(node.unless_paused(read).await.ok_or_else(paused)??);
+            return Ok(awake(node, read).await??);
         }
         let timed = move |node: &Recorded, now| {
             let start = Instant::now();
             (work(node, now), start.elapsed())
         };
-        Ok(node.unless_paused(self.turns.take(node.read(timed))).await.ok_or_else(paused)??)
+        Ok(awake(node, self.turns.take(node.read(timed))).await??)
     }
 
     /// Has the node carry out a command and returns the result. Only methods that need credentials do.
@@ -302,7 +302,15 @@ impl Api {
         &self,
         make: impl FnOnce(Answer<R>) -> Command + Send + 'static,
     ) -> Result<R, RpcError> {
-        Ok(self.handle.unless_paused(self.handle.command(make)).await.ok_or_else(paused)??)
+        Ok(self.awake(self.handle.command(make)).await??)
+    }
+
+    /// Waits for what needs the node's thread.
+    ///
+    /// # Errors
+    /// That the node is paused, or becomes so meanwhile.
+    pub(super) async fn awake<R>(&self, work: impl Future<Output = R>) -> Result<R, RpcError> {
+        awake(&self.handle, work).await
     }
 
     /// Reads blocks from the disk, on a blocking thread.
@@ -401,8 +409,9 @@ fn too_long() -> RpcError {
     )
 }
 
-fn paused() -> RpcError {
-    RpcError::new(Code::Misc, "the node is paused: `resumenode` lets it go on")
+async fn awake<R>(node: &Handle, work: impl Future<Output = R>) -> Result<R, RpcError> {
+    let paused = || RpcError::new(Code::Misc, "the node is paused: resumenode lets it go on");
+    node.unless_paused(work).await.ok_or_else(paused)
 }
 
 fn warming_up() -> RpcError {

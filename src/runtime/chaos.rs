@@ -126,6 +126,11 @@ impl Chaos {
         self.0.borrow().kept.iter().map(|(address, settings)| (*address, *settings)).collect()
     }
 
+    /// Removes all faults of the link to a peer that listens nowhere any more.
+    pub fn forget(&self, address: PeerAddr) {
+        self.change(LinkKey::Listening(address), |settings| *settings = LinkSettings::default());
+    }
+
     /// Changes a link from now on, what waits to be sent included. Answers the settings before and after.
     pub(super) fn change(&self, key: LinkKey, change: impl FnOnce(&mut LinkSettings)) -> (LinkSettings, LinkSettings) {
         let mut settings = self.get(key);

@@ -166,7 +166,7 @@ impl Handle {
 
     /// Changes the faults of a link, and answers how it is now. Nothing happens, and the answer is `None`, on a node
     /// that was started without. If a healed link has no connection, the peer is dialled immediately: otherwise that
-    /// might take half a minute.
+    /// might take half a minute. A paused node's link changes at once too, and the node dials when it goes on.
     ///
     /// # Errors
     /// [`Stopped`] if the node stopped before it could dial; the link is changed even so.
@@ -181,14 +181,21 @@ impl Handle {
             && before.cut
             && !after.cut
         {
-            self.decide(move |node, now, reply| {
-                if node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
-                    reply.send(());
-                    return None;
-                }
-                Some(Command::ConnectOnce(address, None, reply))
-            })
-            .await?;
+            let link = self.0.link.clone();
+            // Apart, so that a pause does not take the dial back.
+            let dial = tokio::spawn(async move {
+                link.decide(move |node, now, reply| {
+                    if node.peers(now).iter().any(|peer| peer.listens_at == Some(address)) {
+                        reply.send(());
+                        return None;
+                    }
+                    Some(Command::ConnectOnce(address, None, reply))
+                })
+                .await
+            });
+            if let Some(dialled) = self.unless_paused(dial).await {
+                dialled.unwrap_or(Err(Stopped))?;
+            }
         }
         Ok(Some(after))
     }

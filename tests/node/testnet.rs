@@ -153,8 +153,8 @@ fn a_network_is_worked_on_saved_and_loaded() {
     assert_eq!((&links["chaos"], links["nodes"].as_array().unwrap().len()), (&true.into(), 4));
     assert_eq!(net.run(&["testnet", "link", "1", "2", "heal"]).ok(), "node-1 — node-2: healed");
     net.run(&["testnet", "link", "1", "5", "cut"]).fails(1, "expected one of node-1, node-2, node-3, node-4");
-    net.run(&["testnet", "link", "2", "node-2", "cut"]).fails(1, "no link to itself");
-    net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(2, "expected a share from 0 to 1");
+    net.run(&["testnet", "link", "2", "node-2", "cut"]).fails(2, "no link to itself");
+    net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(2, "1.5 is not a share from 0 to 1");
 
     // Saved while it runs and when it has stopped: the same to the byte.
     net.run(&["testnet", "save", "running.cairnnet"]).ok();
@@ -262,7 +262,75 @@ fn a_reverted_network_is_what_it_was() {
     net.run(&["testnet", "mine", "2"]).ok();
     agreed("getblockcount", "7");
     net.run(&["testnet", "snapshot", "../up"]).fails(1, "does not fit");
+    let of_node = done(in_dir(&place, "net/node-2", &["testnet", "list"]));
+    of_node.fails(1, "node-2 is the directory of a node: give that of its test network");
     net.run(&["testnet", "revert", "never"]).fails(1, "there is no snapshot");
+    net.stop();
+}
+
+/// The ends of links that are cut, as `node-1 to node-2`.
+fn cut_ends(net: &Instant) -> Vec<String> {
+    let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+    let ends = |node: &Value| -> Vec<String> {
+        let cut = node["links"].as_array().unwrap().iter().filter(|link| link["cut"] == true);
+        cut.map(|link| format!("{} to {}", node["name"], link["name"])).collect()
+    };
+    links["nodes"].as_array().unwrap().iter().flat_map(ends).collect()
+}
+
+#[test]
+fn links_of_a_paused_node_are_healed() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "2"]);
+    let on_second = |args: &[&str]| done(in_dir(&place, "net/node-2", args)).ok();
+    net.run(&["testnet", "link", "1", "2", "cut"]).ok();
+    assert_eq!(cut_ends(&net).len(), 2);
+    net.run(&["testnet", "pause", "2"]).ok();
+    net.run(&["testnet", "link", "1", "2", "heal"]).ok();
+    assert_eq!(cut_ends(&net), [] as [String; 0]);
+    net.run(&["testnet", "resume", "2"]).ok();
+    net.run(&["testnet", "mine", "1"]).ok();
+    wait_for("the block", || (on_second(&["rpc", "getblockcount"]) == "1").then_some(()));
+    net.stop();
+}
+
+#[test]
+fn a_fork_that_a_pause_ends_leaves_no_link_cut() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "3"]);
+    wait_for("all links", || {
+        let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
+        links["nodes"].as_array().unwrap().iter().all(|node| node["links"].as_array().unwrap().len() == 2).then_some(())
+    });
+    let fork = in_dir(&place, "net", &["testnet", "fork", "--depth", "10000"]);
+    let fork = std::thread::spawn(move || done(fork));
+    wait_for("the cut", || (cut_ends(&net).len() == 4).then_some(()));
+    // It mines, first in the half of node-1.
+    net.run(&["testnet", "pause", "1"]).ok();
+    fork.join().unwrap().fails(1, "paused");
+    assert_eq!(cut_ends(&net), [] as [String; 0]);
+    net.run(&["testnet", "resume", "1"]).ok();
+    let tips = || -> BTreeSet<String> {
+        let nodes = ["net/node-1", "net/node-2", "net/node-3"];
+        nodes.iter().map(|node| done(in_dir(&place, node, &["rpc", "getbestblockhash"])).ok()).collect()
+    };
+    wait_for("all to agree", || (tips().len() == 1).then_some(()));
+    net.stop();
+}
+
+#[test]
+fn a_node_that_is_added_has_whole_links() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "2"]);
+    let address = || net.json(&["rpc", "getlinks"])["nodes"][1]["address"].clone();
+    let before = address();
+    net.run(&["testnet", "link", "1", "2", "cut"]).ok();
+    net.run(&["testnet", "remove", "2"]).ok();
+    assert_eq!(cut_ends(&net), [] as [String; 0]);
+    net.run(&["testnet", "mine", "1"]).ok();
+    net.run(&["testnet", "add"]).ok();
+    assert_eq!((address(), cut_ends(&net)), (before, Vec::new()));
+    wait_for("the block", || (done(in_dir(&place, "net/node-2", &["rpc", "getblockcount"])).ok() == "1").then_some(()));
     net.stop();
 }
 

@@ -29,7 +29,14 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
     assert_eq!(fixture.call("getblockcount", json!([])), json!(2));
     assert_eq!(fixture.call("getlinks", json!([]))["nodes"][0]["paused"], json!(true));
     // Refused at once, not after a time-out: a command, a read, and a call that was under way before would be, too.
-    for (method, params) in [("getpeerinfo", json!([])), ("ping", json!([])), ("setnetworkactive", json!([false]))] {
+    for (method, params) in [
+        ("getpeerinfo", json!([])),
+        ("ping", json!([])),
+        ("setnetworkactive", json!([false])),
+        ("generatetoaddress", json!([1, fixture.payee(1)])),
+        ("submitblock", json!([fixture.call("getblock", json!([fixture.call("getbestblockhash", json!([])), 0]))])),
+        ("savemempool", json!([])),
+    ] {
         fixture.refused(method, params, -1, "the node is paused");
     }
     fixture.refused("takesnapshot", json!(["one"]), -1, "this node is paused");

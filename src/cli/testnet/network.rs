@@ -244,7 +244,12 @@ impl Network {
             server.stop().await;
         }
         let (address, dir) = (node.running.p2p_address(), layout.node(node.number));
+        let listened_at = node.running.handle().listens_at();
         node.stop().await?;
+        // The next node may listen there.
+        for chaos in self.nodes.iter().filter_map(|other| other.running.handle().chaos()) {
+            listened_at.into_iter().for_each(|address| chaos.forget(address));
+        }
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         self.keep_settings(layout)?;
         Ok(json!({ "name": name, "address": address, "rpc": null }))
@@ -308,9 +313,7 @@ impl Network {
             {
                 let settings = action.settings();
                 let change = |present: &mut LinkSettings| *present = settings;
-                let handle = node.running.handle();
-                // A paused node dials when it goes on.
-                handle.unless_paused(handle.change_link(LinkKey::Listening(address), change)).await.transpose()?;
+                node.running.handle().change_link(LinkKey::Listening(address), change).await?;
             }
         }
         Ok(())

@@ -222,7 +222,7 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
     if count > MAX_GENERATED {
         return Err(RpcError::invalid(format!("nblocks: at most {MAX_GENERATED}")));
     }
-    let hashes = generate(&api.handle, payee, count as usize, tries).await;
+    let hashes = api.awake(generate(&api.handle, payee, count as usize, tries)).await?;
     Ok(Reply::of(&hashes.map_err(|error| match error {
         GenerateError::Stopped(stopped) => RpcError::from(stopped),
         GenerateError::Chain(error) => error.into(),

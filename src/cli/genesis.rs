@@ -10,6 +10,7 @@ use serde_json::json;
 use super::console::note;
 use super::{Common, print_line, write_file};
 use crate::consensus::params::{Allocation, GenesisSpec, Params, Retarget, most_future_secs};
+use crate::consensus::peer_name::PeerName;
 use crate::miner::kernel;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
@@ -169,8 +170,9 @@ struct NewArgs {
           value_delimiter = ',')]
     alloc: Vec<Allocation>,
     /// A node to join through; may be repeated
-    #[arg(long = "seed", env = "CAIRN_SEEDS", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
-    seeds: Vec<String>,
+    #[arg(long = "seed", env = "CAIRN_SEEDS", value_name = "[ID@]HOST:PORT", value_delimiter = ',',
+          value_parser = super::peer_name)]
+    seeds: Vec<Option<PeerName>>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -226,7 +228,7 @@ impl NewArgs {
             max_future_secs,
             epoch_blocks: self.epoch_blocks,
             alloc: self.alloc,
-            seeds: self.seeds,
+            seeds: self.seeds.iter().flatten().map(ToString::to_string).collect(),
         })
     }
 }

@@ -26,6 +26,7 @@ use super::console::{note, warn};
 use super::db::progress_bar;
 use super::{Common, SlowChain};
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::light::{Answer, Command, Config, Light, Notice, PeerReport, PeerStatus, Question};
 use crate::p2p::Event;
 use crate::primitives::address;
@@ -110,6 +111,9 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         | LightCommand::Watch { peers, .. } => peers,
     };
     let command = &args.command;
+    let prefix = &common.params()?.address_prefix;
+    // Before any peer is asked, which takes long.
+    command.addresses().iter().try_for_each(|text| address::decode(prefix, text).map(drop))?;
     match with_session(common, asked, async |session| session.carry_out(command).await)? {
         // A watch has no other end.
         None if !matches!(command, LightCommand::Watch { .. }) => Err(Interrupted.into()),
@@ -128,7 +132,7 @@ pub(super) fn with_session<T>(
 ) -> anyhow::Result<Option<T>> {
     let params = common.params()?;
     let path = headers_path(common, &params)?;
-    let peers = super::peer_names(&asked.peer)?;
+    let peers: Vec<PeerName> = asked.peer.iter().flatten().cloned().collect();
     let config = Config {
         outbound_target: if peers.is_empty() { OUTBOUND_TARGET } else { 0 },
         proof_ahead: asked.all_headers.then_some(u32::MAX),
@@ -137,7 +141,7 @@ pub(super) fn with_session<T>(
     let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
     tokio.block_on(async {
         let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
-        let mut session = Session::new(&running, common, asked);
+        let mut session = Session::new(&running, common, asked, &peers);
         let done = tokio::select! {
             // Signals are caught before the first word is said.
             biased;
@@ -164,7 +168,7 @@ fn headers_path(common: &Common, params: &Params) -> anyhow::Result<PathBuf> {
 pub(super) struct Session<'a> {
     client: &'a RunningLight,
     /// The peers given on the command line.
-    peers: &'a [String],
+    peers: &'a [PeerName],
     events: broadcast::Receiver<Event>,
     common: &'a Common,
     params: Arc<Params>,
@@ -176,10 +180,10 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    fn new(client: &'a RunningLight, common: &'a Common, asked: &'a PeerArgs) -> Self {
+    fn new(client: &'a RunningLight, common: &'a Common, asked: &PeerArgs, peers: &'a [PeerName]) -> Self {
         Self {
             client,
-            peers: &asked.peer,
+            peers,
             events: client.link().subscribe(),
             common,
             params: client.params().clone(),

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 
+use super::UsageError;
+
 /// A user of the RPC.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Login {
@@ -37,23 +39,24 @@ impl Login {
     /// User and password, if any were given. Of a file, the newline with which editors end it is not part of the password.
     ///
     /// # Errors
-    /// If the file cannot be read, is not UTF-8, or holds nothing.
+    /// If the file cannot be read, is not UTF-8, or holds nothing; or one of user and password is missing, which clap does not
+    /// find in a configuration file.
     pub fn read(self) -> anyhow::Result<Option<(String, String)>> {
-        let Some(user) = self.rpc_user else { return Ok(None) };
-        let password = match (self.rpc_password, self.rpc_password_file) {
-            (Some(password), _) => password,
-            (None, Some(path)) => {
+        let missing = |what: &str| Err(UsageError(what.to_owned()).into());
+        match (self.rpc_user, self.rpc_password, self.rpc_password_file) {
+            (None, None, None) => Ok(None),
+            (Some(user), Some(password), _) => Ok(Some((user, password))),
+            (Some(user), None, Some(path)) => {
                 let shown = path.display();
                 let text = std::fs::read_to_string(&path)
                     .with_context(|| format!("--rpc-password-file: cannot read {shown}"))?;
                 let line = text.strip_suffix('\n').map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
                 ensure!(!line.is_empty(), "--rpc-password-file: {shown} is empty, a password was expected");
-                line.to_owned()
+                Ok(Some((user, line.to_owned())))
             }
-            // The command line's rules ask for one of both.
-            (None, None) => return Ok(None),
-        };
-        Ok(Some((user, password)))
+            (Some(_), None, None) => missing("--rpc-user needs --rpc-password or --rpc-password-file"),
+            (None, ..) => missing("--rpc-password and --rpc-password-file need --rpc-user"),
+        }
     }
 }
 

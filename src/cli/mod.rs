@@ -33,6 +33,7 @@ use crate::receipt::{HoldingError, ReceiptError};
 use crate::rpc::client::ClientError;
 use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
+use crate::wallet::message::SignatureParseError;
 
 pub mod bench;
 pub mod client;
@@ -266,9 +267,9 @@ fn is_reader_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OutputError>().is_some_and(|OutputError(io)| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// Nodes to connect to, as typed. In compose files, a variable that is not set arrives as an empty one.
-fn peer_names(given: &[String]) -> Result<Vec<PeerName>, PeerNameError> {
-    given.iter().filter(|text| !text.is_empty()).map(|text| text.parse()).collect()
+/// A node to connect to, as typed. In compose files, a variable that is not set arrives as an empty one, and names none.
+fn peer_name(text: &str) -> Result<Option<PeerName>, PeerNameError> {
+    Some(text).filter(|text| !text.is_empty()).map(str::parse).transpose()
 }
 
 /// Seconds since 1970, by this machine's clock.
@@ -458,7 +459,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
         };
     }
     // Whatever cannot be read is found out here as clap finds it out: with its code.
-    if error.is::<UsageError>() || error.is::<AddressError>() {
+    if error.is::<UsageError>() || error.is::<AddressError>() || error.is::<SignatureParseError>() {
         return USAGE;
     }
     if error.is::<NotSigned>() {

@@ -9,14 +9,16 @@ use anyhow::{Context, bail, ensure};
 use tracing::{info, warn};
 
 use super::login::Login;
-use super::{Common, genesis};
+use super::{Common, UsageError, genesis};
 use crate::chain::{Retention, min_kept};
 use crate::consensus::params::Params;
+use crate::consensus::peer_name::PeerName;
 use crate::primitives::address;
 use crate::rpc;
 use crate::rpc::auth::RpcAuth;
 use crate::runtime::exchange::ExchangeConfig;
 use crate::runtime::{self, Running, descriptors};
+use crate::sim::units::Share;
 use crate::stratum;
 use crate::wallet::Wallet;
 use crate::wallet::keyfile::KeyFileError;
@@ -62,20 +64,10 @@ pub struct Args {
     #[arg(long, env = "CAIRN_NO_GATEWAY", value_parser = clap::builder::BoolishValueParser::new())]
     no_gateway: bool,
     /// Serve that content as files and sites too, each site at CID.ipfs.localhost
-    #[arg(
-        long,
-        env = "CAIRN_GATEWAY_FILES",
-        conflicts_with = "no_gateway",
-        value_parser = clap::builder::BoolishValueParser::new()
-    )]
+    #[arg(long, env = "CAIRN_GATEWAY_FILES", value_parser = clap::builder::BoolishValueParser::new())]
     gateway_files: bool,
     /// Fetch from other nodes what /ipfs/ lacks, for every caller who can reach the RPC address
-    #[arg(
-        long,
-        env = "CAIRN_GATEWAY_FETCH",
-        conflicts_with_all = ["no_gateway", "no_exchange"],
-        value_parser = clap::builder::BoolishValueParser::new()
-    )]
+    #[arg(long, env = "CAIRN_GATEWAY_FETCH", value_parser = clap::builder::BoolishValueParser::new())]
     gateway_fetch: bool,
     /// The most bytes of content that calls to /api/v0 and fetches from peers store, such as 10GB or 512MiB
     #[arg(long, env = "CAIRN_CONTENT_MAX", value_name = "SIZE", default_value = "10GB", value_parser = super::content::size)]
@@ -95,8 +87,8 @@ pub struct Args {
     #[arg(long, env = "CAIRN_RPC_AUTH", value_name = "USER:SALT$HASH", value_delimiter = ',', hide_env_values = true)]
     rpc_auth: Vec<RpcAuth>,
     /// A node to stay connected to; with an id, no other node is accepted. May be repeated
-    #[arg(long, env = "CAIRN_CONNECT", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
-    connect: Vec<String>,
+    #[arg(long, env = "CAIRN_CONNECT", value_name = "[ID@]HOST:PORT", value_delimiter = ',', value_parser = super::peer_name)]
+    connect: Vec<Option<PeerName>>,
     /// Mine to this address; `wallet` is the wallet in the data directory, which is created if it does not exist
     #[arg(long, env = "CAIRN_MINE", value_name = "ADDRESS")]
     mine: Option<String>,
@@ -116,9 +108,10 @@ pub struct Args {
     /// pruneblockchain is called [default: keep all]
     #[arg(long, env = "CAIRN_PRUNE", value_name = "N")]
     prune: Option<u32>,
-    /// Of the blocks that are pruned, keep this share (0.1 is a tenth) for the archive that all such nodes have together
-    #[arg(long, env = "CAIRN_ARCHIVE_SHARE", value_name = "SHARE", value_parser = share, requires = "prune")]
-    archive_share: Option<u32>,
+    /// Of the blocks that `--prune` removes, keep this share, such as 0.1 or 10%, for the archive that all such nodes have
+    /// together
+    #[arg(long, env = "CAIRN_ARCHIVE_SHARE", value_name = "SHARE")]
+    archive_share: Option<Share>,
     /// How a node without blocks begins: `full` downloads and validates all blocks; `state` downloads the headers, and the
     /// coins to which blocks commit that have 256 blocks' worth of work on top of them (an epoch's, if that is shorter),
     /// and validates only what comes after these coins. It trusts that the miners of that work checked the rest, keeps
@@ -149,12 +142,6 @@ enum Sync {
     State,
 }
 
-/// A part of one, in 2^-32.
-fn share(text: &str) -> Result<u32, String> {
-    let share: Option<f64> = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.map(|share| (share * 2f64.powi(32)) as u32).ok_or_else(|| "expected a number from 0 to 1".to_owned())
-}
-
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
@@ -180,20 +167,35 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         Some(1) => Retention::Manual,
         Some(count) => {
             let least = min_kept(&params);
-            ensure!(count >= least, "--prune {count}: at least {least} blocks have to be kept");
+            let few = || UsageError(format!("--prune {count}: at least {least} blocks have to be kept"));
+            ensure!(count >= least, few());
             Retention::Last(count)
         }
     };
+    let archive_share = args.archive_share.unwrap_or_default();
+    // Not by clap, for which values of a configuration file are defaults, and in no conflict with others.
+    for (is_vain, said) in [
+        (
+            archive_share > Share::default() && retention == Retention::All,
+            "--archive-share is a share of the blocks that --prune removes, and without it none is removed",
+        ),
+        (args.accept_slow_chain && args.sync == Sync::Full, "--accept-slow-chain is for --sync state alone"),
+        (args.no_gateway && args.gateway_files, "--gateway-files contradicts --no-gateway"),
+        (args.no_gateway && args.gateway_fetch, "--gateway-fetch contradicts --no-gateway"),
+        (args.no_exchange && args.gateway_fetch, "--gateway-fetch contradicts --no-exchange"),
+    ] {
+        ensure!(!is_vain, UsageError(said.to_owned()));
+    }
     let mut config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
         listen_webrtc: args.listen_webrtc,
-        connect: super::peer_names(&args.connect)?,
+        connect: args.connect.into_iter().flatten().collect(),
         mine,
         threads: args.threads.unwrap_or_else(cores).get(),
         outbound_target: args.max_outbound,
         max_inbound: args.max_inbound,
         retention,
-        archive_share: args.archive_share.unwrap_or(0),
+        archive_share: archive_share.in_32_bits(),
         sync_state: args.sync == Sync::State,
         accept_slow_chain: args.accept_slow_chain,
         chaos: args.chaos,
@@ -221,7 +223,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     };
     if args.check {
         let mines = args.mine.is_some_and(|text| !text.is_empty());
-        return print_check(&config, &rpc, args.stratum, mines, common);
+        return print_check((&config, archive_share), &rpc, args.stratum, mines, common);
     }
     let stratum = args.stratum.map(stratum::Config::new);
     let clients = rpc.limits.connections + stratum.as_ref().map_or(0, |stratum| stratum.limits.connections);
@@ -233,9 +235,31 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     tokio.block_on(serve(config, rpc, stratum))
 }
 
+/// Which blocks a node keeps.
+fn kept_blocks(retention: Retention, archive_share: Share) -> String {
+    let kept = match retention {
+        Retention::All => return "all blocks".to_owned(),
+        Retention::Last(count) => format!("the last {count} blocks"),
+        Retention::Manual => "all blocks until pruneblockchain is called".to_owned(),
+    };
+    if archive_share == Share::default() {
+        return kept;
+    }
+    format!("{kept}, and {} % of those that are pruned", archive_share.get() * 100.0)
+}
+
+/// How a node without blocks begins.
+fn begins(config: &runtime::Config) -> &'static str {
+    match (config.sync_state, config.accept_slow_chain) {
+        (false, _) => "with all blocks",
+        (true, false) => "with the state of a recent block",
+        (true, true) => "with the state of a recent block, of a slow chain too",
+    }
+}
+
 /// Prints what a node with these options would do.
 fn print_check(
-    config: &runtime::Config,
+    (config, archive_share): (&runtime::Config, Share),
     rpc: &rpc::Config,
     stratum: Option<SocketAddr>,
     mines: bool,
@@ -271,6 +295,8 @@ fn print_check(
             ("RPC", rpc.bind.to_string()),
             ("mines", mining),
             ("Stratum", or_none(stratum.map(|address| address.to_string()))),
+            ("keeps", kept_blocks(config.retention, archive_share)),
+            ("begins", begins(config).to_owned()),
         ]
         .map(|(name, value)| format!("{name:<14}  {value}"))
         .join("\n")
@@ -291,6 +317,14 @@ fn print_check(
             "mines": mines,
             "payee": payee,
             "stratum": stratum,
+            "prune": match config.retention {
+                Retention::All => None,
+                Retention::Manual => Some(1),
+                Retention::Last(count) => Some(count),
+            },
+            "archive_share": archive_share.get(),
+            "sync_state": config.sync_state,
+            "accept_slow_chain": config.accept_slow_chain,
         })
     };
     common.print(text, json)

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use serde_json::{Map, Value};
 
 use super::client::ClientArgs;
-use super::{Common, is_reader_gone, print_line};
+use super::{Common, UsageError, is_reader_gone, print_line};
 use crate::primitives::amount::counted;
 
 /// Longest text parsed as a number, so that hashes of only digits stay text.
@@ -74,10 +74,10 @@ fn parse(text: &str) -> Value {
     }
 }
 
-fn named(params: &[String]) -> anyhow::Result<Map<String, Value>> {
+fn named(params: &[String]) -> Result<Map<String, Value>, UsageError> {
     let pair = |text: &String| match text.split_once('=') {
         Some((name, value)) => Ok((name.to_owned(), parse(value))),
-        None => anyhow::bail!("{text:?} is not NAME=VALUE, which --named asks for"),
+        None => Err(UsageError(format!("{text:?} is not NAME=VALUE, which --named asks for"))),
     };
     params.iter().map(pair).collect()
 }

@@ -43,7 +43,7 @@ fn a_refused_call_fails_with_the_nodes_error() {
     rpc(&["getblock", "77"]).fails(FAILED, "error");
     rpc(&["sendrawtransaction", "00"]).fails(FAILED, "TX decode failed");
     rpc(&["generatetoaddress", "1", "me"]).fails(FAILED, "address");
-    rpc(&["--named", "getblockhash", "7"]).fails(FAILED, "NAME=VALUE");
+    rpc(&["--named", "getblockhash", "7"]).fails(USAGE, "NAME=VALUE");
     rpc(&[]).fails(USAGE, "<METHOD>");
     place.run("elsewhere", &["rpc", "--rpc", &node.url(), "uptime"]).fails(FAILED, "refuses these credentials");
 
@@ -115,14 +115,15 @@ fn payments_with_wrong_arguments_are_refused() {
     send(&[&address, "one"]).fails(USAGE, "is not an amount of coins");
     send(&[&address, "-1"]).fails(USAGE, "-1");
     send(&[&address, "0.000000001"]).fails(USAGE, "at most 8 decimals");
-    send(&[&address, "0"]).fails(FAILED, "the amount is 0");
+    send(&[&address, "0"]).fails(USAGE, "the amount is 0");
+    send(&[&address, "1", "--label", "a\nb"]).fails(USAGE, "control character");
     send(&[&address, "1"]).fails(FAILED, "not enough coins: 0 can be spent");
     node.generate(1, &address);
     send(&[&address, "1"]).fails(FAILED, "not enough coins: 0 can be spent");
     node.generate(10, &address);
     send(&[&address, "500"]).fails(FAILED, "not enough coins: 100 can be spent");
     send(&[&address, "1", "--data", &"x".repeat(257)]).fails(FAILED, "257 bytes of data");
-    send(&[&address, "1", "--data-hex", "zz"]).fails(FAILED, "--data-hex is not hex");
+    send(&[&address, "1", "--data-hex", "zz"]).fails(USAGE, "invalid value 'zz' for '--data-hex");
     send(&[&address, "1", "--fee-rate", "0"]).fails(FAILED, "at least 212 are needed");
     send(&[&address, "1"]).ok();
 }

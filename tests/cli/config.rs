@@ -87,7 +87,9 @@ fn a_check_starts_and_makes_nothing() {
     assert!(text.contains("regtest") && text.contains("a new wallet"), "{text}");
     assert!(!place.path("a").exists());
     place.run("a", &["node", "--check", "--mine", "me"]).fails(USAGE, "--mine: \"me\" is not an address");
-    place.run("a", &["node", "--check", "--connect", "nowhere"]).fails(FAILED, "nowhere");
+    place.run("a", &["node", "--check", "--connect", "nowhere"]).fails(USAGE, "nowhere");
+    // As compose files leave it.
+    place.run("a", &["node", "--check", "--connect", ""]).ok();
     let node = place.node("a", &[]);
     place.run("a", &["node", "--check"]).ok();
     drop(node);
@@ -97,6 +99,56 @@ fn a_check_starts_and_makes_nothing() {
     )
     .unwrap();
     place.run("a", &["node", "--check", "--genesis", "other.json"]).fails(FAILED, "genesis");
+}
+
+#[test]
+fn a_check_says_what_is_kept_and_how_it_begins() {
+    let place = Place::new();
+    let check = |args: &[&str]| place.run("a", &[&["node", "--check"], args].concat());
+    let lines = |args: &[&str]| -> Vec<String> {
+        let is_about = |line: &&str| line.starts_with("keeps ") || line.starts_with("begins ");
+        let text = check(args).ok();
+        text.lines().filter(is_about).map(|line| line.split_once("  ").unwrap().1.trim().to_owned()).collect()
+    };
+    assert_eq!(lines(&[]), ["all blocks", "with all blocks"]);
+    assert_eq!(lines(&["--prune", "1"])[0], "all blocks until pruneblockchain is called");
+    let share = &["--prune", "2000", "--archive-share", "10%", "--sync", "state"];
+    assert_eq!(
+        lines(share),
+        ["the last 2000 blocks, and 10 % of those that are pruned", "with the state of a recent block"]
+    );
+    let slow = &["--sync", "state", "--accept-slow-chain"];
+    assert_eq!(lines(slow)[1], "with the state of a recent block, of a slow chain too");
+    let json: Value = serde_json::from_str(&check(&[&share[..], &["--json"]].concat()).ok()).unwrap();
+    assert_eq!(
+        (&json["prune"], &json["archive_share"], &json["sync_state"]),
+        (&2000.into(), &0.1.into(), &true.into())
+    );
+}
+
+/// Wherever they are given: clap takes what a configuration file says for defaults, which contradict nothing.
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let place = Place::new();
+    let refused = |settings: &[(&str, &str)], said: &str| {
+        let text: String = settings.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+        std::fs::write(place.path("cairn.toml"), format!("[node]\n{text}")).unwrap();
+        run(&place, "a", &["node", "--check", "--config", "cairn.toml"]).fails(USAGE, said);
+        let options = settings.iter().map(|(name, value)| match *value {
+            "true" => format!("--{name}"),
+            value => format!("--{name}={}", value.trim_matches('"')),
+        });
+        let options: Vec<String> = ["node", "--check"].map(str::to_owned).into_iter().chain(options).collect();
+        run(&place, "a", &options.iter().map(String::as_str).collect::<Vec<_>>()).fails(USAGE, said);
+    };
+    refused(&[("archive-share", "0.1")], "--archive-share is a share of the blocks that --prune removes");
+    refused(&[("archive-share", "0.1"), ("prune", "0")], "without it none is removed");
+    refused(&[("archive-share", "1.5"), ("prune", "2000")], "1.5 is not a share from 0 to 1");
+    refused(&[("accept-slow-chain", "true")], "--accept-slow-chain is for --sync state alone");
+    refused(&[("gateway-files", "true"), ("no-gateway", "true")], "--gateway-files contradicts --no-gateway");
+    refused(&[("gateway-fetch", "true"), ("no-gateway", "true")], "--gateway-fetch contradicts --no-gateway");
+    refused(&[("gateway-fetch", "true"), ("no-exchange", "true")], "--gateway-fetch contradicts --no-exchange");
+    refused(&[("rpc-user", "\"ada\"")], "--rpc-password");
 }
 
 #[test]

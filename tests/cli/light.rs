@@ -64,11 +64,19 @@ fn a_payment_is_proven_without_trusting_any_node() {
     let warnings = warned["warnings"].to_string();
     assert!(warnings.contains("fewer than two peers") && warnings.contains("an eclipse"), "{warnings}");
 
+    let id = a.call("getnetworkinfo", &[])["nodeid"].as_str().unwrap().to_owned();
+    let other = format!("{}@{at_a}", "7".repeat(64));
+    let wrong = place.run("light", &["light", "sync", "--peer", &other]);
+    wrong.fails(4, &format!("{at_a} is another node, whose id is {id}"));
     assert!(a.terminate().success() && b.terminate().success());
     place.run("light", &["light", "sync", "--peer", &at_a]).fails(4, "cannot be reached");
     let status = json(&place.run("light", &["light", "status", "--json"]).ok());
     assert_eq!((&status["height"], &status["tip"], &status["bytes"]), (&6.into(), &tip.1.as_str().into(), &480.into()));
-    place.run("light", &["light", "sync", "--peer", "nowhere"]).fails(1, "is not a node to connect to");
+    place.run("light", &["light", "sync", "--peer", "nowhere"]).fails(2, "is not a node to connect to");
+    // Before any peer is asked: none answers.
+    for command in ["balance", "watch", "history"] {
+        place.run("light", &["light", command, "nobody", "--peer", &at_a]).fails(2, "\"nobody\" is not an address");
+    }
 }
 
 #[test]

@@ -22,12 +22,13 @@ fn nodes_that_do_not_start() {
     start(&place, "a", &["--listen", &port]).fails(FAILED, &format!("cannot listen for peers on {port}"));
     start(&place, "a", &["--rpc", &port]).fails(FAILED, &format!("cannot listen for RPC on {port}"));
     start(&place, "a", &["--listen", "nowhere"]).fails(USAGE, "--listen");
-    start(&place, "a", &["--connect", "just-a-name"]).fails(FAILED, "expected HOST:PORT");
+    start(&place, "a", &["--connect", "just-a-name"]).fails(USAGE, "expected HOST:PORT");
+    start(&place, "a", &["--connect", "7331@127.0.0.1:7331"]).fails(USAGE, "expected 64 hex digits");
     start(&place, "a", &["--mine", "me"]).fails(USAGE, "\"me\" is not an address");
     let other_network = address.replace("rcairn", "cairn");
     start(&place, "a", &["--mine", &other_network]).fails(USAGE, "is not an address");
     start(&place, "a", &["--threads", "0", "--mine", &address]).fails(USAGE, "--threads");
-    start(&place, "a", &["--prune", "100"]).fails(FAILED, "at least 1728 blocks have to be kept");
+    start(&place, "a", &["--prune", "100"]).fails(USAGE, "at least 1728 blocks have to be kept");
     start(&place, "a", &["--rpc-user", "ada"]).fails(USAGE, "--rpc-password");
     start(&place, "a", &["--rpc-password-file", "secret"]).fails(USAGE, "--rpc-user");
     let login = ["--rpc-user", "ada", "--rpc-password-file", "secret"];

@@ -2,6 +2,8 @@
 
 use clap::Subcommand;
 
+use crate::cli::peer_name;
+use crate::consensus::peer_name::PeerName;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
@@ -36,8 +38,8 @@ pub struct Args {
 pub(in crate::cli) struct PeerArgs {
     /// A full node to ask; with an id, no other node is accepted. May be repeated [default: nodes found through the
     /// network's seeds]
-    #[arg(long, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',')]
-    pub(super) peer: Vec<String>,
+    #[arg(long, env = "CAIRN_PEER", value_name = "[ID@]HOST:PORT", value_delimiter = ',', value_parser = peer_name)]
+    pub(super) peer: Vec<Option<PeerName>>,
     /// Seconds to wait for peers before continuing with those that have answered
     #[arg(long, env = "CAIRN_TIMEOUT", value_name = "SECONDS", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(..=MAX_TIMEOUT_SECS))]
@@ -134,4 +136,15 @@ Example:
     },
     /// Show the state of the stored headers, without contacting any peer
     Status,
+}
+
+impl LightCommand {
+    /// The addresses that it is about, as typed.
+    pub(super) fn addresses(&self) -> &[String] {
+        match self {
+            Self::History { address, .. } => std::slice::from_ref(address),
+            Self::Watch { addresses, .. } | Self::Balance { addresses, .. } => addresses,
+            Self::Sync(_) | Self::Verify { .. } | Self::Coin { .. } | Self::Status => &[],
+        }
+    }
 }

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use super::control::{Control, name_of};
 use super::links::{Action, SLOW};
 use super::setup::Layout;
-use crate::cli::Common;
 use crate::cli::client::call;
+use crate::cli::{Common, UsageError};
 use crate::primitives::amount::counted;
 use crate::runtime::{LinkSettings, MAX_DELAY};
+use crate::sim::units::Share;
 
 /// Options of `cairn testnet link`.
 #[derive(Debug, clap::Args)]
@@ -46,15 +47,10 @@ enum LinkChange {
         /// Maximum bytes a second; 0 for no limit
         #[arg(long, env = "CAIRN_BANDWIDTH", value_name = "BYTES")]
         bandwidth: Option<u64>,
-        /// Share of the messages to drop, 0 to 1
-        #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE", value_parser = share)]
-        loss: Option<f64>,
+        /// Share of the messages to drop, such as 0.05 or 5%
+        #[arg(long, env = "CAIRN_LOSS", value_name = "SHARE")]
+        loss: Option<Share>,
     },
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a share from 0 to 1".to_owned())
 }
 
 /// Runs the command.
@@ -69,13 +65,13 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         LinkChange::Slow { delay_ms, bandwidth, loss } => LinkSettings {
             cut: false,
             delay: Duration::from_millis(delay_ms.unwrap_or(0)),
-            loss: loss.unwrap_or(0.0),
+            loss: loss.unwrap_or_default().get(),
             bandwidth: bandwidth.unwrap_or(0),
         },
     };
     let control = Control::find(layout)?;
     let (a, b) = (number(&args.a, &control)?, number(&args.b, &control)?);
-    ensure!(a != b, "{} has no link to itself", args.a);
+    ensure!(a != b, UsageError(format!("{} has no link to itself", args.a)));
     let ends = [set(&control, a, b, &settings)?, set(&control, b, a, &settings)?];
     let LinkSettings { cut, delay, loss, bandwidth } = settings;
     let how = match settings {

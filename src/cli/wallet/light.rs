@@ -23,7 +23,6 @@ use crate::primitives::keys::PublicKey;
 use crate::wallet::Wallet;
 use crate::wallet::account::Account;
 use crate::wallet::coins::{Spendable, mature};
-use crate::wallet::labels;
 use crate::wallet::payment::Draft;
 
 /// Whether the light client takes the place of a node.
@@ -73,9 +72,6 @@ pub fn balance(peers: &PeerArgs, path: &Path, params: &Params, common: &Common) 
 /// # Errors
 /// If the wallet's file, the passphrase or the payment fails, or no peer proves the coins or takes the payment.
 pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
-    if let Some(label) = &send.label {
-        labels::check(label)?;
-    }
     let order = send.order.order_at(Limits::default().min_fee_rate, params)?;
     let payees = order::payees(&order);
     if send.dry_run {

@@ -39,7 +39,7 @@ use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::Txid;
 use crate::wallet::account::Account;
 use crate::wallet::keyfile::KeyFileError;
-use crate::wallet::labels::{self, Kind, Labels};
+use crate::wallet::labels::{self, Kind, LabelError, Labels};
 use crate::wallet::mnemonic::Mnemonic;
 use crate::wallet::{Secret, Wallet};
 
@@ -83,7 +83,7 @@ Examples:
         #[arg(long)]
         new: bool,
         /// Who or what the new address is for
-        #[arg(long, value_name = "TEXT", requires = "new")]
+        #[arg(long, value_name = "TEXT", requires = "new", value_parser = label)]
         label: Option<String>,
         /// Print all addresses that were handed out, oldest first
         #[arg(long, conflicts_with = "new")]
@@ -280,6 +280,7 @@ Labels are kept in NAME.labels next to the wallet, in the format of BIP-329.")]
         /// A transaction's id or an address
         reference: String,
         /// At most 255 characters
+        #[arg(value_parser = label)]
         text: String,
     },
     /// Print received and sent payments, with whom and what for
@@ -400,6 +401,11 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             history::print(&node, &path, &addresses(&wallet, &params), *limit, common)
         }
     }
+}
+
+/// A label, as typed.
+fn label(text: &str) -> Result<String, LabelError> {
+    labels::check(text).map(|()| text.to_owned())
 }
 
 fn addresses(wallet: &Wallet, params: &Params) -> Vec<String> {
@@ -534,7 +540,6 @@ fn print_addresses(path: &Path, request: &Request, params: &Params, common: &Com
             common.print(|| shown.join("\n"), json)
         }
         Request::New { label } => {
-            label.map_or(Ok(()), labels::check)?;
             let secret = unlock(&wallet)?;
             let key = Wallet::lock(path, &secret)?.add_key(&secret)?;
             let address = address::encode(&params.address_prefix, &key);

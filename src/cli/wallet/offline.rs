@@ -18,7 +18,6 @@ use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, counted};
 use crate::wallet::Wallet;
-use crate::wallet::labels;
 use crate::wallet::payment::{Draft, Payment};
 use crate::wallet::payment_file::{MAX_FILE_BYTES, PaymentFile};
 
@@ -54,7 +53,7 @@ pub struct BroadcastArgs {
     /// The signed payment's file; - for stdin
     file: PathBuf,
     /// What the payment is for, for the history of this wallet; no other party learns of it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::label)]
     label: Option<String>,
     /// Wait until the payment has so many confirmations
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -138,7 +137,6 @@ pub fn broadcast(
     params: &Params,
     common: &Common,
 ) -> anyhow::Result<()> {
-    args.label.as_deref().map_or(Ok(()), labels::check)?;
     let file = read(&args.file, params)?;
     let missing = file.unsigned(&params.genesis_hash);
     let signatures = match missing {

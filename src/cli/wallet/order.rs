@@ -31,8 +31,16 @@ pub struct OrderArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "data_hex")]
     data: Option<String>,
     /// Data to store in the chain, in hex
-    #[arg(long, value_name = "HEX")]
-    data_hex: Option<String>,
+    #[arg(long, value_name = "HEX", value_parser = data)]
+    data_hex: Option<Data>,
+}
+
+/// Bytes, which clap would take for several values if they were bare.
+#[derive(Debug, Clone)]
+struct Data(Vec<u8>);
+
+fn data(text: &str) -> Result<Data, hex::FromHexError> {
+    hex::decode(text).map(Data)
 }
 
 /// What the miner gets.
@@ -91,12 +99,12 @@ impl OrderArgs {
             }
             let amount: Amount = amount.parse().map_err(|error| UsageError(format!("{error}, or all")))?;
             let key = address::decode(&params.address_prefix, address)?;
-            ensure!(amount > Amount::ZERO, "the amount is 0");
+            ensure!(amount > Amount::ZERO, UsageError("the amount is 0".to_owned()));
             outputs.push(Output::pay(key, amount));
         }
         match (&self.data, &self.data_hex) {
             (Some(text), _) => outputs.push(Output::data(text.as_bytes().to_vec())),
-            (None, Some(hex)) => outputs.push(Output::data(hex::decode(hex).context("--data-hex is not hex")?)),
+            (None, Some(Data(bytes))) => outputs.push(Output::data(bytes.clone())),
             (None, None) => {}
         }
         Ok(Order { outputs, rest_to, fee: self.fee.fee_or(least) })

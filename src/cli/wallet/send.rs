@@ -23,7 +23,7 @@ use crate::rpc::client::{Client, ClientError};
 use crate::rpc::error::Code;
 use crate::wallet::Wallet;
 use crate::wallet::coins::Spendable;
-use crate::wallet::labels::{self, Kind, Labels};
+use crate::wallet::labels::{Kind, Labels};
 use crate::wallet::payment::{Draft, Order, Payment};
 
 /// Payments built anew after a refusal: each uses coins that the node reported as spendable, which only blocks and
@@ -41,7 +41,7 @@ pub struct SendArgs {
     #[arg(long, conflicts_with_all = ["label", "wait"])]
     pub(super) dry_run: bool,
     /// What the payment is for, for the history of this wallet; no other party learns of it
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::label)]
     pub(super) label: Option<String>,
     /// Wait until the payment has so many confirmations
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -59,9 +59,6 @@ pub(super) fn run(
     params: &Params,
     common: &Common,
 ) -> anyhow::Result<()> {
-    if let Some(label) = &send.label {
-        labels::check(label)?;
-    }
     let node = node.connect(common, Some(TIMEOUT))?;
     let order = send.order.order(&node, params)?;
     if send.dry_run {

@@ -151,7 +151,7 @@ impl<P: Protocol> Driver<P> {
                 let n = script.byte();
                 if let Some(address) = self.dialled.pop_front() {
                     match n % 4 {
-                        3 => self.handle(Input::ConnectFailed { address }),
+                        3 => self.handle(Input::ConnectFailed { address, found: None }),
                         _ => self.connect(address, Direction::Outbound, NodeId([n; 32])),
                     }
                 }

@@ -764,9 +764,10 @@ impl Protocol for Light {
     fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
-            Input::ConnectFailed { address } => {
+            Input::ConnectFailed { address, found } => {
                 self.peering.on_dial_failed(now, address);
-                self.remember(address, None, PeerStatus::Unreachable);
+                let standing = found.map_or(PeerStatus::Unreachable, |id| PeerStatus::OtherNode { id });
+                self.remember(address, None, standing);
             }
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Transactions { peer, transactions, .. } => {

@@ -1,6 +1,7 @@
 //! What became of each peer that was to be asked.
 
 use super::Light;
+use crate::p2p::kad::NodeId;
 use crate::p2p::message::TipClaim;
 use crate::p2p::{PeerAddr, PeerId, Reason};
 use crate::primitives::hash::BlockHash;
@@ -40,6 +41,11 @@ pub enum PeerStatus {
     },
     /// It cannot be reached.
     Unreachable,
+    /// Another node is there than the one that was named by its id.
+    OtherNode {
+        /// That node's.
+        id: NodeId,
+    },
 }
 
 /// A peer and its state.

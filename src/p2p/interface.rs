@@ -62,6 +62,8 @@ pub enum Input {
     ConnectFailed {
         /// The address dialled.
         address: PeerAddr,
+        /// The id that was found there, if another was required.
+        found: Option<NodeId>,
     },
     /// A message came.
     Received {

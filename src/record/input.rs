@@ -31,7 +31,8 @@ pub fn encode_input(input: &Input) -> Vec<u8> {
         Input::Connected { peer, address, direction, id } => {
             tagged(0, &(peer.0, address, *direction == Direction::Outbound, id))
         }
-        Input::ConnectFailed { address } => tagged(1, address),
+        // To a full node it is the same who else was found there.
+        Input::ConnectFailed { address, found: _ } => tagged(1, address),
         Input::Received { peer, message, at } => {
             let mut bytes = tagged(2, &(peer.0, at, message.kind() as u8));
             bytes.extend(message.encode());
@@ -63,7 +64,7 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, MalformedEntry> {
             let direction = if outbound { Direction::Outbound } else { Direction::Inbound };
             Input::Connected { peer: PeerId(peer), address, direction, id }
         }
-        1 => Input::ConnectFailed { address: codec::decode(body)? },
+        1 => Input::ConnectFailed { address: codec::decode(body)?, found: None },
         2 => {
             let ((peer, at, kind), used) = codec::decode_prefix::<(u64, MonoTime, u8)>(body)?;
             let kind = Kind::from_byte(kind).ok_or(MalformedEntry::Kind { what: "message", found: kind })?;

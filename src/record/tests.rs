@@ -41,7 +41,7 @@ fn inputs() -> Vec<Input> {
     let mut inputs = vec![
         Input::Connected { peer, address, direction: Direction::Inbound, id },
         Input::Connected { peer, address: "[2001:db8::1]:1".parse().unwrap(), direction: Direction::Outbound, id },
-        Input::ConnectFailed { address },
+        Input::ConnectFailed { address, found: None },
         Input::Malformed { peer, reason: FrameError::Empty },
         Input::Malformed { peer, reason: Message::decode(Kind::Ping, &[1]).unwrap_err().into() },
         Input::Transactions { peer, transactions: Vec::new(), verified: Vec::new() },
@@ -163,7 +163,7 @@ proptest! {
         let (address, id) = (PeerAddr::from((ip, port)), NodeId(id));
         for input in [
             Input::Connected { peer: PeerId(peer), address, direction: Direction::Inbound, id },
-            Input::ConnectFailed { address },
+            Input::ConnectFailed { address, found: None },
             Input::Received { peer: PeerId(peer), message: Message::Pong(until), at: MonoTime::from_millis(at) },
             Input::Delayed { by: Duration::from_millis(at) },
         ] {

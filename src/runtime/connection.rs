@@ -48,8 +48,8 @@ pub(super) enum SocketEvent {
     Flushed { peer: PeerId },
     /// The connection is gone.
     Closed { peer: PeerId },
-    /// A dial failed, or another id was found there.
-    DialFailed { address: PeerAddr },
+    /// A dial failed, or another id than required was found there.
+    DialFailed { address: PeerAddr, found: Option<NodeId> },
 }
 
 /// A new connection for the node's thread.

@@ -283,7 +283,7 @@ impl<P: Protocol> Driver<P> {
                 self.peers.insert(peer, Peer { send_queue, closing });
                 Input::Connected { peer, address, direction, id }
             }
-            SocketEvent::DialFailed { address } => Input::ConnectFailed { address },
+            SocketEvent::DialFailed { address, found } => Input::ConnectFailed { address, found },
             SocketEvent::Received { peer, message, at, space } if self.peers.contains_key(&peer) => {
                 _space = Some(space);
                 Input::Received { peer, message, at: self.clock.mono_of(at.into_std()) }

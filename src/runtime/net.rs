@@ -178,12 +178,16 @@ impl Net {
                     Ok(met) => return net.carry(met, address, Direction::Outbound).await,
                     Err(error) => error,
                 };
-                if matches!(error, ConnectError::Handshake(HandshakeError::WrongId { .. })) {
+                let found = match error {
+                    ConnectError::Handshake(HandshakeError::WrongId { got, .. }) => Some(got),
+                    _ => None,
+                };
+                if found.is_some() {
                     warn!(%address, %error, "cannot connect");
                 } else {
                     debug!(%address, %error, "cannot connect");
                 }
-                net.0.inbox.put(SocketEvent::DialFailed { address }).await;
+                net.0.inbox.put(SocketEvent::DialFailed { address, found }).await;
             },
             &self.0.runtime,
         );

@@ -25,7 +25,7 @@ impl Sim {
             SimEvent::Dial { from, incarnation, address, id } => self.dialled(from, incarnation, (address, id)),
             SimEvent::DialFailed { node, incarnation, address } => {
                 if self.places[node].incarnation == incarnation {
-                    self.deliver(node, Input::ConnectFailed { address });
+                    self.deliver(node, Input::ConnectFailed { address, found: None });
                 }
             }
             SimEvent::Established { link } => {

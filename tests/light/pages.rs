@@ -277,7 +277,7 @@ impl World {
                 let is_node = |node: &usize| matches!(self.machines[*node], Machine::Node(_)) && address(*node) == to;
                 match (0..self.machines.len()).find(is_node) {
                     Some(node) => self.open(machine, node),
-                    None => self.handle(machine, Input::ConnectFailed { address: to }),
+                    None => self.handle(machine, Input::ConnectFailed { address: to, found: None }),
                 }
             }
             Output::Send { peer, frame } => {

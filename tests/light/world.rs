@@ -185,7 +185,7 @@ impl World {
                         let outbound = Input::Connected { peer, address: to, direction: Direction::Outbound, id };
                         self.light.handle(self.now, outbound);
                     }
-                    None => self.light.handle(self.now, Input::ConnectFailed { address: to }),
+                    None => self.light.handle(self.now, Input::ConnectFailed { address: to, found: None }),
                 }
             }
             Output::Send { peer, frame } => {

@@ -225,14 +225,14 @@ fn manual_peers_are_dialled_again_and_again() {
     assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [address]);
     let mut waits = Vec::new();
     for _ in 0..8 {
-        bench.give(Input::ConnectFailed { address });
+        bench.give(Input::ConnectFailed { address, found: None });
         let from = bench.now.mono;
         while dials(&bench.after(Duration::from_millis(100))).is_empty() {}
         waits.push(bench.now.mono.saturating_since(from).as_millis());
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     assert!(bench.node.remove_node(bench.now, &address));
-    bench.give(Input::ConnectFailed { address });
+    bench.give(Input::ConnectFailed { address, found: None });
     assert!((0..100).all(|_| dials(&bench.after(Duration::from_secs(1))).is_empty()));
 }
 
@@ -493,9 +493,9 @@ fn a_required_id_replaces_another_node_at_its_address() {
     // Dialled until it is met, and met wherever that is.
     let dialled = |outputs: &[Output]| dials(outputs) == [address];
     assert!((0..20).any(|_| dialled(&bench.after(Duration::from_millis(100)))));
-    bench.give(Input::ConnectFailed { address });
+    bench.give(Input::ConnectFailed { address, found: None });
     assert!((0..20).any(|_| dialled(&bench.after(Duration::from_millis(100)))));
-    bench.give(Input::ConnectFailed { address });
+    bench.give(Input::ConnectFailed { address, found: None });
     let (elsewhere, _) = bench.meets(smaller, "10.0.0.8:1", Direction::Inbound);
     bench.say(elsewhere, Message::Hello(hello()));
     assert!((0..8).all(|_| dials(&bench.after(Duration::from_secs(1))).is_empty()));

@@ -347,7 +347,7 @@ fn anchors_are_dialled_first_and_forgotten_when_they_fail() {
         .collect();
     let expected: Vec<_> = (0..2).map(|n| (dialled[n], Some(id(PeerId(1_000 + n as u64))))).collect();
     assert_eq!(first, expected, "those connected longest");
-    again.give(Input::ConnectFailed { address: dialled[0] });
+    again.give(Input::ConnectFailed { address: dialled[0], found: None });
     again.node.handle(again.now, Input::Stop);
     let mut third = Bench::with_store(Config { outbound_target: 0, ..Config::default() }, store);
     let outputs: Vec<Output> = third.node.drain().collect();

@@ -269,7 +269,7 @@ impl Session {
                 light.call_failed(times.now(), NodeId(certhash));
                 self.drain(times);
             }
-            _ => self.handle(times, Input::ConnectFailed { address }),
+            _ => self.handle(times, Input::ConnectFailed { address, found: None }),
         }
     }
 
@@ -463,7 +463,7 @@ impl Session {
                 PeerStatus::OtherBranch { height, .. } => format!("on another branch, at {height}"),
                 PeerStatus::Less { height } => format!("claims less work, at {height}"),
                 PeerStatus::Gone { reason } => format!("gone: {reason}"),
-                PeerStatus::Unreachable => "unreachable".to_owned(),
+                PeerStatus::Unreachable | PeerStatus::OtherNode { .. } => "unreachable".to_owned(),
             };
             lines += &format!("peer {} {standing}\n", report.address);
         }

@@ -319,7 +319,7 @@ impl Owned {
 
 /// Whether a peer is connected.
 fn is_there(report: &PeerReport) -> bool {
-    !matches!(report.standing, PeerStatus::Gone { .. } | PeerStatus::Unreachable)
+    !matches!(report.standing, PeerStatus::Gone { .. } | PeerStatus::Unreachable | PeerStatus::OtherNode { .. })
 }
 
 fn total<'a>(coins: impl Iterator<Item = &'a Coin>) -> Total {

@@ -48,6 +48,7 @@ pub(super) fn in_words(report: &PeerReport) -> String {
         PeerStatus::Less { height } => format!("claims less work, at height {height}"),
         PeerStatus::Gone { reason } => format!("was disconnected: {reason}"),
         PeerStatus::Unreachable => "cannot be reached".to_owned(),
+        PeerStatus::OtherNode { id } => format!("is another node, whose id is {id}"),
     }
 }
 
@@ -60,6 +61,7 @@ pub(super) fn peer_json(report: &PeerReport) -> Value {
         PeerStatus::Less { .. } => "less",
         PeerStatus::Gone { .. } => "gone",
         PeerStatus::Unreachable => "unreachable",
+        PeerStatus::OtherNode { .. } => "other_node",
     };
     json!({ "address": report.address, "standing": standing, "about": in_words(report) })
 }

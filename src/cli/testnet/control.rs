@@ -10,12 +10,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::nodes_in;
 use super::setup::{ADDRESS_PREFIX, Layout};
 use crate::cli::client::call;
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientConfig, ClientError};
+use crate::runtime::STORE_DIR;
 use crate::wallet::Wallet;
 
 /// Longest wait for an answer, and for nodes to agree.
@@ -52,13 +54,19 @@ impl Control {
     /// The first node of the network that runs in a directory. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::NoNode`] if none does.
-    pub fn first(layout: &Layout, timeout: Option<Duration>) -> Result<Client, ClientError> {
-        Client::new(ClientConfig { url: None, data_dir: layout.node(1), timeout }).map_err(|error| match error {
+    /// [`ClientError::NoNode`] if none does; if the directory is that of a node.
+    pub fn first(layout: &Layout, timeout: Option<Duration>) -> anyhow::Result<Client> {
+        if layout.dir.join(STORE_DIR).is_dir() {
+            let dir = layout.dir.display();
+            let above = layout.dir.parent().filter(|above| nodes_in(above) > 0);
+            let advice = above.map_or_else(String::new, |above| format!(", {}", above.display()));
+            bail!("{dir} is the directory of a node: give that of its test network{advice}");
+        }
+        Ok(Client::new(ClientConfig { url: None, data_dir: layout.node(1), timeout }).map_err(|error| match error {
             // The directory that was named, rather than the node's in it.
             ClientError::NoNode { .. } => ClientError::NoNode { data_dir: layout.dir.clone() },
             other => other,
-        })
+        })?)
     }
 
     /// Finds the network that runs in a directory.

@@ -105,7 +105,7 @@ impl Protocol for Node {
         self.is_useful = false;
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
-            Input::ConnectFailed { address } => self.on_dial_failed(now, address),
+            Input::ConnectFailed { address, .. } => self.on_dial_failed(now, address),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Transactions { peer, transactions, verified } => {
                 self.transactions(now, peer, transactions, verified);

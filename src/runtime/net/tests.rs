@@ -142,7 +142,7 @@ async fn a_dial_of_an_unsupported_address_kind_fails() {
     let address = PeerAddr::WebRtc { socket: world.address, certhash: [1; 32] };
     assert!(!TRANSPORTS.can_dial(&address));
     world.net.dial(address, None);
-    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address));
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed, .. } if failed == address));
 }
 
 #[tokio::test]
@@ -415,7 +415,7 @@ async fn dials_succeed_or_are_told_to_have_failed() {
         listener.local_addr().expect("it is bound")
     });
     world.net.dial(vacant.into(), None);
-    assert!(matches!(world.next().await, SocketEvent::DialFailed { address } if address == vacant.into()));
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address, .. } if address == vacant.into()));
     // Its own address: the protocol recognises it by the id.
     let own = world.id();
     world.net.dial(address.into(), Some(own));
@@ -435,7 +435,7 @@ async fn another_id_than_dialled_is_refused_and_learns_nothing() {
         (World::new(SocketLimits::default(), 8).await, Identity::from_secret(rand::random()).id());
     let address = other.address;
     world.net.dial(address.into(), Some(expected));
-    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address.into()));
+    assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed, .. } if failed == address.into()));
     assert!(other.is_quiet());
 
     let error = noise::initiate(&mut dialled(address).await, &Identity::from_secret(rand::random()), Some(expected))
@@ -453,7 +453,9 @@ async fn a_dial_without_a_handshake_times_out() {
         world.net.dial(address.into(), None);
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&vec![9; answer]).await.unwrap();
-        assert!(matches!(world.next().await, SocketEvent::DialFailed { address: failed } if failed == address.into()));
+        assert!(
+            matches!(world.next().await, SocketEvent::DialFailed { address: failed, .. } if failed == address.into())
+        );
         assert_eq!(rest_of(&mut stream).await.len(), MESSAGE_BYTES[0]);
     }
 }

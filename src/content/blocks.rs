@@ -46,6 +46,57 @@ pub(super) fn dir(store: &Path) -> PathBuf {
     store.join("blocks")
 }
 
+/// Where the usage is kept while no process writes.
+pub(super) fn usage_file(store: &Path) -> PathBuf {
+    store.join("usage")
+}
+
+/// All blocks in that directory, in no order.
+pub(super) fn keys(dir: &Path) -> Result<Vec<Key>, ContentError> {
+    let mut keys = Vec::new();
+    each_file(dir, &mut |name, _| {
+        // Other files are not ours: they are left alone.
+        keys.extend(name.and_then(|name| hex::decode(name).ok()).map(|hash| Key(hash.into_boxed_slice())));
+    })?;
+    Ok(keys)
+}
+
+/// What is stored: as the last process that wrote has left it, else counted.
+pub(super) fn usage(dir: &Path, usage_file: &Path) -> Result<Usage, ContentError> {
+    let kept = fs::read_to_string(usage_file).ok().and_then(|text| {
+        let (bytes, blocks) = text.trim().split_once(' ')?;
+        Some(Usage { bytes: bytes.parse().ok()?, blocks: blocks.parse().ok()? })
+    });
+    let mut counted = Usage::default();
+    if kept.is_none() {
+        each_file(dir, &mut |_, size| {
+            counted = Usage { bytes: counted.bytes + size, blocks: counted.blocks + 1 };
+        })?;
+    }
+    Ok(kept.unwrap_or(counted))
+}
+
+/// Another process may remove files meanwhile.
+fn each_file(dir: &Path, each: &mut dyn FnMut(Option<&str>, u64)) -> Result<(), ContentError> {
+    for dir in files_in(dir)? {
+        for file in files_in(&dir)? {
+            if let Some(size) = size(&file)? {
+                each(file.file_name().and_then(|name| name.to_str()), size);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a directory; none if there is none.
+pub(super) fn files_in(dir: &Path) -> Result<Vec<PathBuf>, ContentError> {
+    match fs::read_dir(dir) {
+        Ok(files) => files.map(|file| Ok(file.map_err(at(dir))?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(at(dir)(error)),
+    }
+}
+
 /// Where a block is in that directory.
 pub(super) fn path(dir: &Path, key: &Key) -> PathBuf {
     let last = key.0.last().copied().unwrap_or_default();
@@ -101,7 +152,7 @@ impl Blocks {
             waiting_bytes: 0,
             serial: 0,
             usage: None,
-            usage_file: store.join("usage"),
+            usage_file: usage_file(store),
         };
         private_file::create_dir(&blocks.dir).map_err(at(&blocks.dir))?;
         // What a killed process left.
@@ -191,48 +242,12 @@ impl Blocks {
         Ok(size)
     }
 
-    /// All blocks that do not wait, in no order.
-    pub(super) fn keys(&self) -> Result<Vec<Key>, ContentError> {
-        let mut keys = Vec::new();
-        self.each_file(&mut |name, _| {
-            // Other files are not ours: they are left alone.
-            keys.extend(name.and_then(|name| hex::decode(name).ok()).map(|hash| Key(hash.into_boxed_slice())));
-        })?;
-        Ok(keys)
-    }
-
-    fn each_file(&self, each: &mut dyn FnMut(Option<&str>, u64)) -> Result<(), ContentError> {
-        for dir in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
-            let dir = dir.map_err(at(&self.dir))?.path();
-            for file in fs::read_dir(&dir).map_err(at(&dir))? {
-                let file = file.map_err(at(&dir))?;
-                let size = file.metadata().map_err(at(&dir))?.len();
-                each(file.file_name().to_str(), size);
-            }
-        }
-        Ok(())
-    }
-
     /// What is stored, what waits included. Counts the files if the process before was killed.
     pub(super) fn usage(&mut self) -> Result<Usage, ContentError> {
-        if let Some(usage) = self.usage {
-            return Ok(usage);
+        match self.usage {
+            Some(usage) => Ok(usage),
+            None => Ok(*self.usage.insert(usage(&self.dir, &self.usage_file)?)),
         }
-        let kept = fs::read_to_string(&self.usage_file).ok().and_then(|text| {
-            let (bytes, blocks) = text.trim().split_once(' ')?;
-            Some(Usage { bytes: bytes.parse().ok()?, blocks: blocks.parse().ok()? })
-        });
-        let usage = match kept {
-            Some(usage) => usage,
-            None => {
-                let mut usage = Usage::default();
-                self.each_file(&mut |_, size| {
-                    usage = Usage { bytes: usage.bytes + size, blocks: usage.blocks + 1 };
-                })?;
-                usage
-            }
-        };
-        Ok(*self.usage.insert(usage))
     }
 
     /// From here on the usage on disk is not true.

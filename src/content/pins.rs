@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::blocks;
 use super::error::{ContentError, at};
 use crate::ipld::Cid;
 use crate::storage::private_file;
@@ -47,7 +48,7 @@ pub(super) struct Pins {
 
 impl Pins {
     pub(super) fn open(store: &Path) -> Result<Self, ContentError> {
-        let pins = Self { dir: store.join("pins") };
+        let pins = Self { dir: dir(store) };
         for kind in [PinKind::Recursive, PinKind::Direct] {
             let dir = pins.dir_of(kind);
             private_file::create_dir(&dir).map_err(at(&dir))?;
@@ -91,21 +92,25 @@ impl Pins {
             Err(error) => Err(at(&path)(error)),
         }
     }
+}
 
-    /// All pins, in order of their CIDs' text.
-    pub(super) fn all(&self) -> Result<Vec<Pin>, ContentError> {
-        let mut pins = Vec::new();
-        for kind in [PinKind::Recursive, PinKind::Direct] {
-            let dir = self.dir_of(kind);
-            for file in fs::read_dir(&dir).map_err(at(&dir))? {
-                let path = file.map_err(at(&dir))?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let Ok(cid) = name.parse::<Cid>() else { continue };
-                let name = String::from_utf8_lossy(&fs::read(&path).map_err(at(&path))?).into_owned();
-                pins.push(Pin { cid, kind, name });
+/// All pins of a store, in order of their CIDs' text. Another process may change them meanwhile.
+pub(super) fn all(store: &Path) -> Result<Vec<Pin>, ContentError> {
+    let mut pins = Vec::new();
+    for kind in [PinKind::Recursive, PinKind::Direct] {
+        for path in blocks::files_in(&dir(store).join(kind.to_string()))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let Ok(cid) = name.parse::<Cid>() else { continue };
+            if let Some(name) = blocks::read(&path)? {
+                pins.push(Pin { cid, kind, name: String::from_utf8_lossy(&name).into_owned() });
             }
         }
-        pins.sort_by_cached_key(|pin| (pin.cid.to_string(), pin.kind == PinKind::Direct));
-        Ok(pins)
     }
+    pins.sort_by_cached_key(|pin| (pin.cid.to_string(), pin.kind == PinKind::Direct));
+    Ok(pins)
+}
+
+/// Directory of the pins in a store.
+fn dir(store: &Path) -> PathBuf {
+    store.join("pins")
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::{self, Key, Usage};
 use super::error::ContentError;
+use super::pins::{self, Pin, PinKind};
 use super::version;
 use crate::chain::TreeReader;
 use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
-use crate::ipld::{Block, Cid, HashFunction, Metadata};
+use crate::ipld::{Block, Cid, Codec, HashFunction, Metadata};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 
@@ -15,6 +16,8 @@ use crate::primitives::header::Header;
 /// whenever it is read, so no lock is needed: at worst a block that is collected meanwhile is missing.
 #[derive(Debug, Clone)]
 pub struct ContentReader {
+    /// The store's directory.
+    dir: PathBuf,
     /// Directory of the blocks.
     blocks: PathBuf,
     /// The chain beside the store.
@@ -28,7 +31,12 @@ impl ContentReader {
     /// [`ContentError::Version`].
     pub fn open(dir: &Path) -> Result<Self, ContentError> {
         version::check(dir)?;
-        Ok(Self { blocks: blocks::dir(dir), chain: None })
+        Ok(Self { dir: dir.to_owned(), blocks: blocks::dir(dir), chain: None })
+    }
+
+    /// The store's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Has every header of the chain, too: 80 bytes by their double SHA-256, as `bitcoin-block` names them.
@@ -112,7 +120,7 @@ impl ContentReader {
     /// [`ContentError`].
     pub fn resolve(&self, root: Cid, path: &[u8]) -> Result<Cid, ContentError> {
         let mut reader = PathReader::new(root, path);
-        while let Some(cid) = reader.wanted() {
+        while let Some(cid) = reader.wanted()? {
             reader.supply(self.get(&cid)?.bytes())?;
         }
         Ok(reader.found())
@@ -157,5 +165,66 @@ impl ContentReader {
     pub fn view<T>(&self, cid: Cid, look: impl FnOnce(&View) -> T) -> Result<T, ContentError> {
         let block = self.get(&cid)?;
         Ok(look(&View::of(cid, block.bytes())?))
+    }
+
+    /// All pins, in order of their CIDs' text.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn pins(&self) -> Result<Vec<Pin>, ContentError> {
+        pins::all(&self.dir)
+    }
+
+    /// What the store holds.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn usage(&self) -> Result<Usage, ContentError> {
+        blocks::usage(&self.blocks, &blocks::usage_file(&self.dir))
+    }
+
+    /// The blocks that pins keep and that are not here, each after its pin. What would be below them is not known.
+    ///
+    /// # Errors
+    /// The file system's, or [`ContentError::Read`].
+    pub fn missing(&self) -> Result<Vec<(Cid, Cid)>, ContentError> {
+        let mut missing = Vec::new();
+        for pin in self.pins()? {
+            let mut reader = DagReader::new([pin.cid]);
+            while let Some(cid) = reader.next_block() {
+                if self.size(&cid)?.is_none() {
+                    missing.push((pin.cid, cid));
+                } else if pin.kind == PinKind::Recursive && cid.codec() != Codec::RAW {
+                    match self.get(&cid) {
+                        Ok(block) => reader.supply(&cid, block.bytes())?,
+                        // `verify` names it.
+                        Err(ContentError::Damaged { .. }) => {}
+                        Err(ContentError::Missing { cid }) => missing.push((pin.cid, *cid)),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Names the blocks whose bytes are not those of their names, and says how many of how many are checked.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn verify(&self, mut checked: impl FnMut(u64, u64)) -> Result<Vec<(Cid, PathBuf)>, ContentError> {
+        let mut damaged = Vec::new();
+        let cids: Vec<Cid> = blocks::keys(&self.blocks)?.iter().filter_map(Key::raw_cid).collect();
+        for (count, cid) in cids.iter().enumerate() {
+            checked(count as u64, cids.len() as u64);
+            match self.get(cid) {
+                Err(ContentError::Damaged { cid, path }) => damaged.push((*cid, path)),
+                // Collected meanwhile.
+                Err(ContentError::Missing { .. }) => {}
+                other => drop(other?),
+            }
+        }
+        checked(cids.len() as u64, cids.len() as u64);
+        Ok(damaged)
     }
 }

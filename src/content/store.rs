@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::blocks::{Blocks, Key, Usage};
+use super::blocks::{self, Blocks, Key, Usage};
 use super::error::{ContentError, at};
 use super::pins::{Pin, PinKind, Pins};
 use super::reader::ContentReader;
@@ -109,14 +109,6 @@ impl ContentStore {
         self.max_bytes
     }
 
-    /// What it holds.
-    ///
-    /// # Errors
-    /// [`ContentError::Io`].
-    pub fn usage(&mut self) -> Result<Usage, ContentError> {
-        self.blocks.usage()
-    }
-
     /// Takes a block. It survives a kill from the next [`ContentStore::flush`] or [`ContentStore::pin`] on. If there is
     /// no room, everything is removed that is neither pinned nor put by this process.
     ///
@@ -172,14 +164,6 @@ impl ContentStore {
         if was_recursive || was_direct { Ok(()) } else { Err(ContentError::NotPinned { cid: (*cid).into() }) }
     }
 
-    /// All pins, in order of their CIDs' text.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn pins(&self) -> Result<Vec<Pin>, ContentError> {
-        self.pins.all()
-    }
-
     /// Removes every block that no pin keeps and that this process has not put. Names each, as the CIDv1 of raw bytes.
     /// Returns what was removed.
     ///
@@ -189,7 +173,7 @@ impl ContentStore {
         self.flush()?;
         let mut kept = self.put.clone();
         let (recursive, direct): (Vec<Pin>, Vec<Pin>) =
-            self.pins()?.into_iter().partition(|pin| pin.kind == PinKind::Recursive);
+            self.reader.pins()?.into_iter().partition(|pin| pin.kind == PinKind::Recursive);
         kept.extend(direct.iter().map(|pin| Key::of(&pin.cid)));
         let mut reader = DagReader::new(recursive.iter().map(|pin| pin.cid));
         while let Some(cid) = reader.next_block() {
@@ -200,53 +184,11 @@ impl ContentStore {
             }
         }
         let mut collected = Usage::default();
-        for key in self.blocks.keys()?.into_iter().filter(|key| !kept.contains(key)) {
+        for key in blocks::keys(&blocks::dir(&self.dir))?.into_iter().filter(|key| !kept.contains(key)) {
             collected.bytes += self.blocks.remove(&key)?;
             collected.blocks += 1;
             key.raw_cid().iter().for_each(&mut removed);
         }
         Ok(collected)
-    }
-
-    /// The blocks that pins keep and that are not here, each after its pin. What would be below them is not known.
-    ///
-    /// # Errors
-    /// The file system's, or [`ContentError::Read`].
-    pub fn missing(&self) -> Result<Vec<(Cid, Cid)>, ContentError> {
-        let mut missing = Vec::new();
-        for pin in self.pins()? {
-            let mut reader = DagReader::new([pin.cid]);
-            while let Some(cid) = reader.next_block() {
-                if self.reader.size(&cid)?.is_none() {
-                    missing.push((pin.cid, cid));
-                } else if pin.kind == PinKind::Recursive && cid.codec() != Codec::RAW {
-                    match self.reader.get(&cid) {
-                        Ok(block) => reader.supply(&cid, block.bytes())?,
-                        // `verify` names it.
-                        Err(ContentError::Damaged { .. }) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-        }
-        Ok(missing)
-    }
-
-    /// Names the blocks whose bytes are not those of their names, and says how many of how many are checked.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub fn verify(&self, mut checked: impl FnMut(u64, u64)) -> Result<Vec<(Cid, PathBuf)>, ContentError> {
-        let mut damaged = Vec::new();
-        let cids: Vec<Cid> = self.blocks.keys()?.iter().filter_map(Key::raw_cid).collect();
-        for (count, cid) in cids.iter().enumerate() {
-            checked(count as u64, cids.len() as u64);
-            match self.reader.get(cid) {
-                Err(ContentError::Damaged { cid, path }) => damaged.push((*cid, path)),
-                other => drop(other?),
-            }
-        }
-        checked(cids.len() as u64, cids.len() as u64);
-        Ok(damaged)
     }
 }

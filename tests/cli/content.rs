@@ -216,7 +216,7 @@ fn one_process_changes_the_store() {
     let place = Place::new();
     let mut first = adding(&place, &bytes(2 << 20));
     wait_for("the store to be open", || place.path("a/content/pins").exists().then_some(()));
-    content(&place, &["stat"]).fails(FAILED, "another process uses the content");
+    content(&place, &["gc"]).fails(FAILED, "another process uses the content");
     content(&place, &["add", "-Q", "--only-hash", "genesis.json"]).ok();
     drop(first.stdin.take());
     assert!(first.wait().unwrap().success());
@@ -230,7 +230,11 @@ fn others_read_meanwhile() {
     content(&place, &["add", "-rQ", "kubo"]).ok();
     let lock = fs::File::open(place.path("a/content/lock")).unwrap();
     lock.lock().unwrap();
-    content(&place, &["pin", "ls"]).fails(FAILED, "another process uses the content");
+    content(&place, &["pin", "rm", root]).fails(FAILED, "another process uses the content");
+    assert_eq!(content(&place, &["pin", "ls", "-t", "recursive"]).ok(), format!("{root} recursive"));
+    let stat = json(&place, &["stat"]);
+    assert_eq!((&stat["recursive_pins"], &stat["bytes"]), (&1.into(), &json(&place, &["stat", root])["bytes"]));
+    content(&place, &["verify"]).ok();
     let path = format!("{root}/sub/b");
     for args in [&["ls", root][..], &["cat", &path], &["export", root], &["get", root, "-o", "got"]] {
         content(&place, args).ok();
@@ -248,6 +252,8 @@ fn a_kill_loses_no_pin_and_leaves_no_half_block() {
         content(&place, &["export", root]).ok();
         // Reads all blocks below every pin.
         content(&place, &["pin", "ls"]).ok();
+        // Whoever changes the store next tidies up.
+        content(&place, &["pin", "add", root]).ok();
         assert_eq!(fs::read_dir(place.path("a/content/tmp")).unwrap().count(), 0);
     };
     // 80 MB are more than wait together.
@@ -445,6 +451,12 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     assert_eq!(hex::encode(raw), block[20..160]);
     let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap();
     content(&place, &["cat", &other.to_string()]).fails(FAILED, "Block not found");
+    // Nobody is asked for what no block can have.
+    for cid in [cid.as_str(), &other.to_string()] {
+        for command in ["get", "cat", "ls", "stat", "export", "provide"] {
+            content(&place, &[command, &format!("{cid}/x")]).fails(FAILED, &format!("{cid} has no entry \"x\""));
+        }
+    }
     assert!(node.terminate().success());
     content(&place, &["cat", &cid]).fails(NO_NODE, "read from a node");
 }

@@ -37,7 +37,7 @@ fn lines(answer: &Answer) -> Vec<Value> {
 
 fn pinned(fixture: &Fixture) -> Vec<String> {
     let store = ContentStore::open(&fixture.dir.path().join(CONTENT_DIR), 1 << 30).unwrap();
-    store.pins().unwrap().iter().map(|pin| pin.cid.to_string()).collect()
+    store.reader().pins().unwrap().iter().map(|pin| pin.cid.to_string()).collect()
 }
 
 #[test]

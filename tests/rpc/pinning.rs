@@ -50,7 +50,7 @@ fn put(fixture: &Fixture, bytes: &[u8]) -> Cid {
 fn is_pinned(fixture: &Fixture, cid: &Cid) -> bool {
     let dir = fixture.dir.path().join(CONTENT_DIR);
     let store = ContentStore::open_within(&dir, 1 << 20, PATIENCE).unwrap();
-    store.pins().unwrap().iter().any(|pin| pin.cid == *cid && pin.kind == PinKind::Recursive)
+    store.reader().pins().unwrap().iter().any(|pin| pin.cid == *cid && pin.kind == PinKind::Recursive)
 }
 
 #[test]

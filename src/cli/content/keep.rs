@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Common, ContentPath};
 use crate::cli::print_line;
-use crate::content::{ContentError, ContentStore, Pin, PinKind};
+use crate::content::{ContentError, ContentReader, ContentStore, Pin, PinKind};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
 
@@ -89,9 +89,15 @@ pub fn pin_name(text: &str) -> Result<String, String> {
 }
 
 /// Runs `cairn content pin`.
-pub fn pin(args: PinArgs, store: &mut ContentStore, common: &Common) -> anyhow::Result<()> {
+pub fn pin(
+    args: PinArgs,
+    open: impl Fn() -> anyhow::Result<ContentStore>,
+    reader: &ContentReader,
+    common: &Common,
+) -> anyhow::Result<()> {
     match args.command {
         PinCommand::Add { paths, recursive, name } => {
+            let mut store = open()?;
             let kind = if recursive { PinKind::Recursive } else { PinKind::Direct };
             let mut pinned = Vec::new();
             for path in &paths {
@@ -107,8 +113,9 @@ pub fn pin(args: PinArgs, store: &mut ContentStore, common: &Common) -> anyhow::
             let text = || pinned.iter().map(|cid| format!("pinned {cid} {how}")).collect::<Vec<_>>().join("\n");
             common.print(text, || json!({ "pins": pinned, "type": kind.to_string() }))
         }
-        PinCommand::Ls { kind, quiet, names } => list(kind, quiet, names, store, common),
+        PinCommand::Ls { kind, quiet, names } => list(kind, quiet, names, reader, common),
         PinCommand::Rm { cids } => {
+            let mut store = open()?;
             cids.iter().try_for_each(|cid| store.unpin(cid))?;
             let text = || cids.iter().map(|cid| format!("unpinned {cid}")).collect::<Vec<_>>().join("\n");
             common.print(text, || json!({ "pins": cids }))
@@ -116,7 +123,7 @@ pub fn pin(args: PinArgs, store: &mut ContentStore, common: &Common) -> anyhow::
     }
 }
 
-fn list(kind: Listed, quiet: bool, names: bool, store: &ContentStore, common: &Common) -> anyhow::Result<()> {
+fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let pins = store.pins()?;
     let wanted = |pin: &PinKind| match kind {
         Listed::All => true,
@@ -129,7 +136,7 @@ fn list(kind: Listed, quiet: bool, names: bool, store: &ContentStore, common: &C
     if matches!(kind, Listed::All | Listed::Indirect) {
         let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
         let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
-        store.reader().walk(recursive, |block| {
+        store.walk(recursive, |block| {
             if !roots.contains(block.cid()) {
                 rows.push((*block.cid(), "indirect".to_owned(), ""));
             }
@@ -178,7 +185,7 @@ pub fn gc(args: &GcArgs, store: &mut ContentStore, common: &Common) -> anyhow::R
 }
 
 /// Runs `cairn content verify`.
-pub fn verify(store: &ContentStore, common: &Common) -> anyhow::Result<()> {
+pub fn verify(store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let bar = crate::cli::db::progress_bar("blocks read");
     let mut blocks = 0;
     let damaged = store.verify(|count, all| {

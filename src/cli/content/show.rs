@@ -8,7 +8,7 @@ use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
 use super::{Common, ContentPath, chain};
 use crate::cli::{OutputError, print_line};
-use crate::content::{ContentError, ContentReader, ContentStore, PinKind};
+use crate::content::{ContentError, ContentReader, PinKind};
 use crate::ipld::read::{Entry, ReadError, View};
 use crate::ipld::{Cid, Codec, Metadata};
 use crate::primitives::amount::counted;
@@ -144,13 +144,13 @@ pub struct StatArgs {
 }
 
 /// Describes a block and the DAG below it, or the store.
-pub fn stat(args: &StatArgs, store: &mut ContentStore, common: &Common) -> anyhow::Result<()> {
-    let Some(path) = &args.path else { return stat_store(store, common) };
-    let cid = path.resolve(store.reader())?;
-    let block = store.reader().get(&cid)?.bytes().len();
+pub fn stat(args: &StatArgs, store: &ContentReader, max_bytes: u64, common: &Common) -> anyhow::Result<()> {
+    let Some(path) = &args.path else { return stat_store(store, max_bytes, common) };
+    let cid = path.resolve(store)?;
+    let block = store.get(&cid)?.bytes().len();
     let (mut kind, mut size, mut target, mut metadata) = (cid.codec().to_string(), None, None, Metadata::NONE);
     if [Codec::RAW, Codec::DAG_PB].contains(&cid.codec()) {
-        store.reader().view(cid, |view| {
+        store.view(cid, |view| {
             metadata = view.metadata();
             kind = match view {
                 View::File(file) => {
@@ -166,7 +166,7 @@ pub fn stat(args: &StatArgs, store: &mut ContentStore, common: &Common) -> anyho
             };
         })?;
     }
-    let totals = match store.reader().totals(cid) {
+    let totals = match store.totals(cid) {
         Err(ContentError::Read(ReadError::Codec { .. })) => None,
         totals => Some(totals?),
     };
@@ -201,8 +201,8 @@ pub fn stat(args: &StatArgs, store: &mut ContentStore, common: &Common) -> anyho
     })
 }
 
-fn stat_store(store: &mut ContentStore, common: &Common) -> anyhow::Result<()> {
-    let (usage, max, pins) = (store.usage()?, store.max_bytes(), store.pins()?);
+fn stat_store(store: &ContentReader, max: u64, common: &Common) -> anyhow::Result<()> {
+    let (usage, pins) = (store.usage()?, store.pins()?);
     let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).count();
     let text = || {
         let (blocks, pins) = (counted(usage.blocks, "block"), counted(pins.len(), "pin"));

@@ -97,7 +97,7 @@ impl Source {
         let mut found = Found { path: path.clone(), roots: vec![path.root], end: path.root, nodes: Vec::new() };
         for name in &path.names {
             let mut reader = PathReader::new(found.end, name);
-            while let Some(cid) = reader.wanted() {
+            while let Some(cid) = reader.wanted().map_err(ContentError::Read)? {
                 reader.supply(self.get(&cid)?.bytes()).map_err(ContentError::Read)?;
                 found.nodes.push(cid);
             }

@@ -127,20 +127,20 @@ pub(super) fn pin_add(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<()
 
 /// Lists what is kept.
 pub(super) fn pin_ls(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(), Failure> {
-    let store = call.store()?;
+    let reader = call.reader()?;
     let wanted = call.option("type").unwrap_or("all");
     if !["all", "recursive", "direct", "indirect"].contains(&wanted) {
         return Err(Failure::Failed { text: format!("invalid type '{wanted}'") });
     }
     let mut keys: BTreeMap<String, Value> = BTreeMap::new();
-    let pins = store.pins()?;
+    let pins = reader.pins()?;
     for pin in pins.iter().filter(|pin| wanted == "all" || pin.kind.to_string() == wanted) {
         keys.insert(pin.cid.to_string(), json!({ "Type": pin.kind.to_string(), "Name": pin.name }));
     }
     if matches!(wanted, "all" | "indirect") {
         let roots: Vec<Cid> = pins.iter().map(|pin| pin.cid).collect();
         let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
-        store.reader().walk::<Failure>(recursive, |block| {
+        reader.walk::<Failure>(recursive, |block| {
             if !roots.contains(block.cid()) {
                 keys.insert(block.cid().to_string(), json!({ "Type": "indirect", "Name": "" }));
             }
@@ -149,7 +149,7 @@ pub(super) fn pin_ls(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(),
     }
     let named: Vec<&str> = call.arguments().collect();
     if !named.is_empty() {
-        let cids = call.paths(store.reader())?;
+        let cids = call.paths(&reader)?;
         for (cid, path) in cids.iter().zip(named) {
             if !keys.contains_key(&cid.to_string()) {
                 return Err(Failure::Failed { text: format!("path '{path}' is not pinned") });

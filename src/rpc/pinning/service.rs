@@ -257,7 +257,7 @@ impl Service {
         ContentReader::open(&self.0.dir)?.totals(cid)?;
         let mut store = ContentStore::open_within(&self.0.dir, self.0.max_bytes, STORE_PATIENCE)?;
         let is_kept = |pin: &crate::content::Pin| pin.cid == cid && pin.kind == PinKind::Recursive;
-        if store.pins()?.iter().any(is_kept) {
+        if store.reader().pins()?.iter().any(is_kept) {
             return Ok(false);
         }
         store.pin(&crate::content::Pin { cid, kind: PinKind::Recursive, name: printable(name) })?;

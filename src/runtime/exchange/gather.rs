@@ -60,7 +60,7 @@ impl Gatherer<'_> {
     /// Makes all blocks on the way along `path` from `root`, and a part of what is at its end, be here.
     pub(super) fn run(mut self, root: Cid, path: &[u8], part: Part) -> Result<(), FetchError> {
         let mut way = PathReader::new(root, path);
-        while let Some(cid) = way.wanted() {
+        while let Some(cid) = way.wanted().map_err(FetchError::Read)? {
             let bytes = self.obtain(cid)?;
             way.supply(&bytes).map_err(FetchError::Read)?;
         }

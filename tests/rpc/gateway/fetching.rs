@@ -81,7 +81,7 @@ fn a_range_fetches_the_blocks_that_hold_it() {
     assert_eq!(pair.fetched(), ["file", "file.3", "file.4", "site"]);
     // Nothing is pinned.
     let store = ContentStore::open_within(&pair.fetches.dir(), 1 << 30, Duration::from_secs(5)).unwrap();
-    assert!(store.pins().unwrap().iter().all(|pin| pin.kind != PinKind::Recursive));
+    assert!(store.reader().pins().unwrap().iter().all(|pin| pin.kind != PinKind::Recursive));
     drop(store);
 
     let got = pair.fetches.get(path, &[]);

@@ -396,8 +396,21 @@ impl PathReader {
     }
 
     /// The block that is needed next; `None` at the end.
-    pub fn wanted(&self) -> Option<Cid> {
-        (!self.names.is_empty()).then_some(self.at.cid)
+    ///
+    /// # Errors
+    /// If the path goes on below a block of a codec that has no names, which therefore need not be here.
+    pub fn wanted(&self) -> Result<Option<Cid>, ReadError> {
+        let Some(name) = self.names.last() else { return Ok(None) };
+        let cid = self.at.cid;
+        match cid.codec() {
+            Codec::DAG_PB => Ok(Some(cid)),
+            Codec::RAW | Codec::BITCOIN_BLOCK | Codec::BITCOIN_TX => Err(self.no_entry(name)),
+            codec => Err(ReadError::Codec { cid: cid.into(), codec }),
+        }
+    }
+
+    fn no_entry(&self, name: &[u8]) -> ReadError {
+        ReadError::NoEntry { cid: self.directory.into(), name: String::from_utf8_lossy(name).into_owned() }
     }
 
     /// Where the path leads, at the end.
@@ -412,8 +425,7 @@ impl PathReader {
     pub fn supply(&mut self, block: &[u8]) -> Result<(), ReadError> {
         let Some(name) = self.names.last() else { return Ok(()) };
         let (cid, way) = (self.at.cid, self.at);
-        let absent =
-            ReadError::NoEntry { cid: self.directory.into(), name: String::from_utf8_lossy(name).into_owned() };
+        let absent = self.no_entry(name);
         let found = match View::of(cid, block)? {
             View::Directory { node, .. } if way.used == 0 => {
                 node.links().find(|link| link.name == name).map(|link| link.cid)

@@ -64,7 +64,7 @@ impl Blocks {
 
     pub fn find(&self, root: Cid, path: &str) -> Result<Cid, ReadError> {
         let mut reader = PathReader::new(root, path.as_bytes());
-        while let Some(cid) = reader.wanted() {
+        while let Some(cid) = reader.wanted()? {
             reader.supply(self.get(&cid))?;
         }
         Ok(reader.found())

@@ -71,26 +71,36 @@ pub(super) struct Kept {
     pruned_at: Option<Height>,
     /// Runs of lower blocks.
     archived: Runs,
-    /// Blocks of an epoch.
-    epoch: u32,
 }
 
 impl Kept {
-    pub(super) fn by(hello: &Hello, epoch: u32) -> Self {
+    pub(super) fn by(hello: &Hello) -> Self {
         let is_pruned = hello.services & SERVICE_PRUNED != 0;
         let from = if is_pruned { hello.bodies_from } else { Height::GENESIS };
-        Self { from, pruned_at: is_pruned.then_some(hello.tip.height), archived: Runs::default(), epoch }
-    }
-
-    /// Whether it has a block, now that its best header is at `best`.
-    fn has(&self, height: Height, best: Height) -> bool {
-        height >= self.lowest(best) || self.archived.has(Run::of(height, self.epoch))
+        Self { from, pruned_at: is_pruned.then_some(hello.tip.height), archived: Runs::default() }
     }
 
     /// The lowest block that it can be relied on to have, now that its best header is at `best`: while its chain grows it
     /// prunes as many blocks.
     pub(super) fn lowest(&self, best: Height) -> Height {
         self.from.saturating_add(self.pruned_at.map_or(0, |tip| best.blocks_since(tip)))
+    }
+}
+
+/// The blocks that a peer has while its best header stays.
+struct Reach<'a> {
+    /// The first of the last ones.
+    lowest: Height,
+    /// Runs of lower blocks.
+    archived: Option<&'a Runs>,
+    /// Blocks of an epoch.
+    epoch: u32,
+}
+
+impl Reach<'_> {
+    fn has(&self, height: Height) -> bool {
+        let is_archived = |runs: &Runs| runs.has(Run::of(height, self.epoch));
+        height >= self.lowest || self.archived.is_some_and(is_archived)
     }
 }
 
@@ -150,11 +160,14 @@ pub(super) struct Download {
     whole: Recent<BlockHash>,
     /// The lowest missing block that no peer has.
     lacking: Option<Height>,
+    /// Blocks of an epoch.
+    epoch: u32,
 }
 
-impl Default for Download {
-    fn default() -> Self {
+impl Download {
+    pub(super) fn new(epoch: u32) -> Self {
         Self {
+            epoch,
             wanted: VecDeque::new(),
             requests: BTreeMap::new(),
             sources: BTreeMap::new(),
@@ -167,9 +180,7 @@ impl Default for Download {
             lacking: None,
         }
     }
-}
 
-impl Download {
     pub(super) fn connected(&mut self, peer: PeerId, kept: Kept) {
         let source = Source {
             kept,
@@ -198,6 +209,11 @@ impl Download {
         }
     }
 
+    /// What a peer has, now that its best header is at `best`.
+    fn reach<'a>(&self, kept: &'a Kept, best: Height) -> Reach<'a> {
+        Reach { lowest: kept.lowest(best), archived: Some(&kept.archived), epoch: self.epoch }
+    }
+
     /// The lowest missing block that no peer has.
     pub(super) fn lacking(&self) -> Option<Height> {
         self.lacking
@@ -207,7 +223,10 @@ impl Download {
     /// has of the last ones, and the block that is needed.
     pub(super) fn idle(&self) -> Vec<(PeerId, Height, Height)> {
         let Some((_, needed)) = self.wanted.front().copied() else { return Vec::new() };
-        let has_some = |kept: &Kept| self.wanted.iter().any(|(_, height)| kept.has(*height, Height::GENESIS));
+        let has_some = |kept: &Kept| {
+            let reach = self.reach(kept, Height::GENESIS);
+            self.wanted.iter().any(|(_, height)| reach.has(*height))
+        };
         let is_idle =
             |source: &Source| source.in_flight == 0 && !source.kept.archived.is_empty() && !has_some(&source.kept);
         let idle = self.sources.iter().filter(|(_, source)| is_idle(source));
@@ -313,7 +332,7 @@ impl Download {
             self.requests.remove(hash);
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.in_flight = source.in_flight.saturating_sub(1);
-                source.kept.archived.remove(Run::of(height, source.kept.epoch));
+                source.kept.archived.remove(Run::of(height, self.epoch));
             }
         }
         if let Some(source) = self.sources.get_mut(&peer) {
@@ -364,7 +383,8 @@ impl Download {
             let common = chain.fork_point(&best, &chain.best_header()).height;
             let Some(source) = self.sources.get(&peer) else { continue };
             let room = source.limit.saturating_sub(source.in_flight);
-            let has = |height: Height| source.kept.has(height, best.height);
+            let reach = self.reach(&source.kept, best.height);
+            let has = |height: Height| reach.has(height);
             let in_reach = self.wanted.iter().map(|(_, height)| *height).take_while(|height| *height <= common);
             let first = in_reach.into_iter().find(|height| has(*height));
             if avoided && self.others_have(now, peer, first.unwrap_or(common), chain, sync) {
@@ -396,21 +416,15 @@ impl Download {
         let tip = chain.best_header();
         let in_reach = self.sources.iter().filter_map(|(peer, source)| {
             let common = sync.common_height(*peer, &tip, chain).filter(|common| *common >= first)?;
-            let lowest = source.kept.lowest(sync.best(*peer, chain)?.height);
-            let archived = (!self.is_avoided(now, source)).then_some(&source.kept.archived);
-            Some((lowest, common, archived))
+            let mut reach = self.reach(&source.kept, sync.best(*peer, chain)?.height);
+            reach.archived.take_if(|_| self.is_avoided(now, source));
+            Some((reach, common))
         });
-        let sources: Vec<(Height, Height, Option<&Runs>)> = in_reach.collect();
-        if sources.iter().any(|(lowest, common, _)| *lowest <= first && *common >= last) {
+        let sources: Vec<(Reach, Height)> = in_reach.collect();
+        if sources.iter().any(|(reach, common)| reach.lowest <= first && *common >= last) {
             return None;
         }
-        let epoch = chain.params().epoch_blocks;
-        let has = |height: Height| {
-            sources.iter().any(|(lowest, common, archived)| {
-                let is_archived = || archived.is_some_and(|runs| runs.has(Run::of(height, epoch)));
-                height <= *common && (height >= *lowest || is_archived())
-            })
-        };
+        let has = |height: Height| sources.iter().any(|(reach, common)| height <= *common && reach.has(height));
         self.wanted.iter().map(|(_, height)| *height).find(|height| !has(*height))
     }
 
@@ -465,7 +479,7 @@ impl Download {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
-                && sync.best(*other, chain).is_some_and(|best| source.kept.has(height, best.height))
+                && sync.best(*other, chain).is_some_and(|best| self.reach(&source.kept, best.height).has(height))
                 && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }
@@ -484,6 +498,7 @@ impl Download {
             changed: _,
             basis: _,
             lacking: _,
+            epoch: _,
         } = self;
         assert!(sources.keys().eq(ready), "a source for each peer");
         let mut in_flight: BTreeMap<PeerId, usize> = BTreeMap::new();

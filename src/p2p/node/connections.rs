@@ -160,7 +160,7 @@ impl Node {
     }
 
     pub(super) fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
-        let kept = Kept::by(&hello, self.chain.params().epoch_blocks);
+        let kept = Kept::by(&hello);
         let (tip, services) = (hello.tip, hello.services);
         let genesis = self.chain.params().genesis_hash;
         let is_answered = |peer: &Peer| peer.direction == Direction::Inbound && peer.hello.is_none();

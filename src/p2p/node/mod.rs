@@ -165,7 +165,7 @@ impl Node {
         let protocols = Protocols {
             discovery: Discovery::new(now, config.id, book.contacts()),
             sync: HeaderSync::default(),
-            download: Download::default(),
+            download: Download::new(chain.params().epoch_blocks),
             requests: Requests::default(),
             pushes: Pushes::default(),
             blocks: Blocks::new(rng.random()),

@@ -140,6 +140,13 @@ fn entries_of_another_kind() {
     assert_eq!(blocks.read(directory, 0..9), kind(directory, "a directory", "a file"));
     assert_eq!(blocks.list(file).map(|_| ()), kind(file, "a file", "a directory").map(|_| ()));
     assert_eq!(blocks.list(link).map(|_| ()), kind(link, "a symbolic link", "a directory").map(|_| ()));
+    // What has no names need not be here, and nobody asks for it.
+    let nowhere = Blocks::default();
+    let header = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[0; 80]).unwrap();
+    for cid in [file, header] {
+        assert_eq!(nowhere.find(cid, "a"), Err(ReadError::NoEntry { cid: cid.into(), name: "a".to_owned() }));
+        assert_eq!(nowhere.find(cid, "/"), Ok(cid));
+    }
     assert!(matches!(blocks.find(link, "a"), Err(ReadError::NoEntry { .. })));
     let header = blocks.raw(Codec::BITCOIN_BLOCK, vec![0; 80]);
     assert_eq!(blocks.read(header, 0..9), Err(ReadError::Codec { cid: header.into(), codec: Codec::BITCOIN_BLOCK }));

@@ -15,13 +15,19 @@ use crate::primitives::tx::{Input, Lock, Output, Transaction};
 
 /// Bitcoin's weight of a byte that is not a signature (BIP-141). Here all bytes are.
 pub(super) const WEIGHT: usize = 4;
+/// Bitcoin's sequence of an input that asks for nothing. Inputs here have none.
+const FINAL_SEQUENCE: u32 = u32::MAX;
 
 /// A transaction, by itself.
 #[derive(Serialize)]
 pub(super) struct TransactionView {
     txid: Txid,
+    /// Bitcoin's id with signatures: the id here has them in it.
+    hash: Txid,
     version: u32,
     size: usize,
+    vsize: usize,
+    weight: usize,
     locktime: u32,
     vin: Vec<InputView>,
     vout: Vec<OutputView>,
@@ -34,11 +40,12 @@ pub(super) struct TransactionView {
 #[serde(untagged)]
 enum InputView {
     /// What a coinbase has instead of an input: its data, which is the commitment and the miner's extra nonce.
-    Coinbase { coinbase: String },
+    Coinbase { coinbase: String, sequence: u32 },
     Spend {
         txid: Txid,
         vout: u32,
         signature: String,
+        sequence: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         prevout: Option<PrevoutView>,
     },
@@ -66,6 +73,8 @@ struct OutputView {
 /// Who may spend an output. The field is named after Bitcoin's script.
 #[derive(Serialize)]
 pub(super) struct LockView {
+    /// Bitcoin's script in words: there is none.
+    asm: &'static str,
     hex: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
@@ -77,12 +86,12 @@ impl LockView {
     pub(super) fn new(lock: &Lock, prefix: &str) -> Self {
         match lock {
             Lock::Key(key) => Self::of_key(key, prefix),
-            Lock::Data(data) => Self { hex: hex_text(data), address: None, kind: "data" },
+            Lock::Data(data) => Self { asm: "", hex: hex_text(data), address: None, kind: "data" },
         }
     }
 
     pub(super) fn of_key(key: &PublicKey, prefix: &str) -> Self {
-        Self { hex: hex_text(&key.0), address: Some(address::encode(prefix, key)), kind: "key" }
+        Self { asm: "", hex: hex_text(&key.0), address: Some(address::encode(prefix, key)), kind: "key" }
     }
 }
 
@@ -107,10 +116,11 @@ impl TransactionView {
             txid: input.outpoint.txid,
             vout: input.outpoint.index,
             signature: hex_text(&input.signature.0),
+            sequence: FINAL_SEQUENCE,
             prevout: prevout(index),
         };
         let vin = if tx.is_coinbase() {
-            vec![InputView::Coinbase { coinbase: coinbase_data(tx) }]
+            vec![InputView::Coinbase { coinbase: coinbase_data(tx), sequence: FINAL_SEQUENCE }]
         } else {
             tx.inputs.iter().enumerate().map(spend).collect()
         };
@@ -119,15 +129,35 @@ impl TransactionView {
             n,
             lock: LockView::new(&output.lock, prefix),
         };
+        let size = tx.size();
         Self {
             txid,
+            hash: txid,
             version: tx.version,
-            size: tx.size(),
+            size,
+            vsize: size,
+            weight: WEIGHT * size,
             locktime: tx.lock_height.as_u32(),
             vin,
             vout: (0..).zip(&tx.outputs).map(output).collect(),
             fee,
         }
+    }
+}
+
+/// What Bitcoin Core shows of a block's coinbase beside the block.
+#[derive(Serialize)]
+pub(super) struct CoinbaseView {
+    version: u32,
+    locktime: u32,
+    sequence: u32,
+    coinbase: String,
+}
+
+impl CoinbaseView {
+    pub(super) fn new(tx: &Transaction) -> Self {
+        let (version, locktime) = (tx.version, tx.lock_height.as_u32());
+        Self { version, locktime, sequence: FINAL_SEQUENCE, coinbase: coinbase_data(tx) }
     }
 }
 

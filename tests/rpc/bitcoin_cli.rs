@@ -179,7 +179,18 @@ fn fields_that_typed_clients_read() {
     }
     let block = fixture.call("getblock", json!([hash]));
     assert_eq!(block["weight"].as_u64(), block["size"].as_u64().map(|size| 4 * size));
+    let coinbase =
+        json!({ "version": 1, "locktime": 1, "sequence": u32::MAX, "coinbase": block["coinbase_tx"]["coinbase"] });
+    assert_eq!(block["coinbase_tx"], coinbase);
+    let whole = fixture.call("getblock", json!([hash, 2]))["tx"][0].take();
+    assert_eq!(whole["hash"], whole["txid"]);
+    assert_eq!(whole["vsize"], whole["size"]);
+    assert_eq!(whole["weight"].as_u64(), whole["size"].as_u64().map(|size| 4 * size));
+    assert_eq!((&whole["vin"][0]["coinbase"], &whole["vin"][0]["sequence"]), (&coinbase["coinbase"], &json!(u32::MAX)));
+    assert_eq!(whole["vout"][0]["scriptPubKey"]["asm"], "");
+    assert_eq!(fixture.call("gettxoutsetinfo", json!([]))["bogosize"], 0);
     let pool = fixture.call("getmempoolinfo", json!([]));
+    assert_eq!((&pool["permitbaremultisig"], &pool["maxdatacarriersize"]), (&json!(false), &json!(256)));
     assert!(pool["incrementalrelayfee"].is_u64() && pool["unbroadcastcount"] == 0 && pool["fullrbf"] == true, "{pool}");
     assert!(fixture.call("getmininginfo", json!([]))["blockmintxfee"].is_u64());
     let stats = fixture.call("getblockstats", json!([hash]));

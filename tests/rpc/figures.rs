@@ -151,7 +151,7 @@ pub fn every_method(fixture: &Fixture) {
     let filters = json!({ "basic block filter index": { "synced": true, "best_block_height": height + 1 } });
     assert_eq!(fixture.call("getindexinfo", json!(["basic block filter index"])), filters);
     assert_eq!(fixture.call("getindexinfo", json!(["coinstatsindex"])), json!({}));
-    let rules = json!({ "hash": mined, "height": height + 1, "deployments": {} });
+    let rules = json!({ "hash": mined, "height": height + 1, "script_flags": [], "deployments": {} });
     assert_eq!(fixture.call("getdeploymentinfo", json!([])), rules);
     assert_eq!(fixture.call("getdeploymentinfo", json!([genesis]))["height"], 0);
     fixture.refused("getdeploymentinfo", json!(["00".repeat(32)]), -5, "Block not found");

@@ -49,14 +49,28 @@ class BlockchainInfo(TypedDict):
     """What the owner should know."""
 
 
+class Coinbase(TypedDict):
+    coinbase: str
+    """The commitment and the miner's extra nonce."""
+    locktime: int
+    """The height of its block."""
+    sequence: int
+    """Always 4294967295: inputs have none."""
+    version: int
+
+
 class CoinbaseInput(TypedDict):
     coinbase: str
     """The commitment and the miner's extra nonce."""
+    sequence: int
+    """Always 4294967295: inputs have none."""
 
 
 class Lock(TypedDict):
     address: NotRequired[str]
     """The address of the key."""
+    asm: str
+    """Always empty: there are no scripts."""
     hex: str
     """The public key, or the data of an output that cannot be spent."""
     type: str
@@ -77,6 +91,8 @@ class SpentCoin(TypedDict):
 class Spend(TypedDict):
     prevout: NotRequired[SpentCoin]
     """The coin, from the verbosity on that asks for it."""
+    sequence: int
+    """Always 4294967295: inputs have none."""
     signature: str
     """64 bytes."""
     txid: str
@@ -97,6 +113,8 @@ class Output(TypedDict):
 class BlockTransaction(TypedDict):
     fee: NotRequired[int]
     """In grains, where the coins spent were looked up."""
+    hash: str
+    """The same: the id has the signatures in it."""
     hex: str
     """Its encoding."""
     locktime: int
@@ -107,6 +125,10 @@ class BlockTransaction(TypedDict):
     version: int
     vin: list[CoinbaseInput | Spend]
     vout: list[Output]
+    vsize: int
+    """The same."""
+    weight: int
+    """Four times the size."""
 
 
 class Block(TypedDict):
@@ -116,6 +138,8 @@ class Block(TypedDict):
     """The expected hashes of the chain up to here, 64 hex digits."""
     cid: NotRequired[str]
     """The CID of its header, under which the block can be had as content."""
+    coinbase_tx: Coinbase
+    """The coinbase without its outputs."""
     confirmations: int
     """Blocks on top of it, and it; -1 if it is not in the best chain."""
     difficulty: float
@@ -206,6 +230,8 @@ class DeploymentInfo(TypedDict):
     """The block as of which the rules are told."""
     height: int
     """Its height."""
+    script_flags: list[str]
+    """Always empty: there are no scripts."""
 
 
 class IndexInfo(TypedDict):
@@ -231,6 +257,8 @@ class Coin(TypedDict):
 class CoinSetInfo(TypedDict):
     bestblock: str
     """The tip."""
+    bogosize: int
+    """Always 0: it is not kept."""
     digest: NotRequired[str]
     """Equal sets have equal digests; left out for hash_type "none"."""
     disk_size: int
@@ -339,16 +367,26 @@ class MempoolInfo(TypedDict):
     """Always true: any transaction can be replaced."""
     incrementalrelayfee: int
     """What a replacement must pay more, in grains a byte."""
+    limitclustercount: int
+    """Always 0: ancestors and descendants are limited, not clusters."""
+    limitclustersize: int
+    """Always 0, likewise."""
     loaded: bool
     """Always true."""
+    maxdatacarriersize: int
+    """The most bytes of an output's data."""
     maxmempool: int
     """The most memory that they may take, in bytes."""
     mempoolminfee: int
     """The least fee rate that is accepted now, in grains a byte."""
     minrelaytxfee: int
     """The same when the mempool is not full, in grains a byte."""
+    optimal: bool
+    """Always true."""
     orphans: int
     """Transactions kept aside because a coin that they spend is unknown."""
+    permitbaremultisig: bool
+    """Always false: there are no scripts."""
     size: int
     """How many transactions wait."""
     total_fee: int
@@ -364,6 +402,8 @@ class EntryFees(TypedDict):
     """With those of its ancestors here, in grains."""
     base: int
     """Its own fee in grains."""
+    chunk: int
+    """As ancestor: what is mined with it."""
     descendant: int
     """With those of its descendants here, in grains."""
     modified: int
@@ -374,6 +414,7 @@ MempoolEntry = TypedDict("MempoolEntry", {
     "ancestorcount": int,  # Transactions here that it spends of, and it.
     "ancestorsize": int,  # Their size in bytes.
     "bip125-replaceable": bool,  # Always true.
+    "chunkweight": int,  # Four times the size of its ancestors here and it, with which it would be mined.
     "depends": list[str],  # Transactions here whose outputs it spends.
     "descendantcount": int,  # Transactions here that spend of it, and it.
     "descendantsize": int,  # Their size in bytes.
@@ -420,6 +461,8 @@ class Transaction(TypedDict):
     """Blocks on top of that one, and it; 0 off the best chain."""
     fee: NotRequired[int]
     """In grains, where the coins spent were looked up."""
+    hash: str
+    """The same: the id has the signatures in it."""
     height: NotRequired[int]
     """The height of its block."""
     hex: str
@@ -436,11 +479,17 @@ class Transaction(TypedDict):
     version: int
     vin: list[CoinbaseInput | Spend]
     vout: list[Output]
+    vsize: int
+    """The same."""
+    weight: int
+    """Four times the size."""
 
 
 class DecodedTransaction(TypedDict):
     fee: NotRequired[int]
     """In grains, where the coins spent were looked up."""
+    hash: str
+    """The same: the id has the signatures in it."""
     locktime: int
     """The first height at which a block may have it."""
     size: int
@@ -449,6 +498,10 @@ class DecodedTransaction(TypedDict):
     version: int
     vin: list[CoinbaseInput | Spend]
     vout: list[Output]
+    vsize: int
+    """The same."""
+    weight: int
+    """Four times the size."""
 
 
 class BaseFee(TypedDict):
@@ -798,6 +851,8 @@ class StratumInfo(TypedDict):
 class Peer(TypedDict):
     addr: str
     """IP and port; of a browser a multiaddr with its certificate's hash."""
+    addrbind: str
+    """Always empty: it is not kept."""
     bip152_hb_from: bool
     """Always false."""
     bip152_hb_to: bool
@@ -820,8 +875,12 @@ class Peer(TypedDict):
     """Whether it dialled."""
     inflight: list[int]
     """The heights of the blocks that it was asked for."""
+    inv_to_send: int
+    """Always 0: it is not counted."""
     last_block: int
     """Always 0: it is not recorded."""
+    last_inv_sequence: int
+    """Always 0: announcements have no numbers."""
     last_transaction: int
     """Always 0: it is not recorded."""
     lastrecv: int

@@ -24,7 +24,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
-use crate::rpc::view::{DifficultyView, HeaderView, LockView, TransactionView, WEIGHT, fee_of, hex_of};
+use crate::rpc::view::{CoinbaseView, DifficultyView, HeaderView, LockView, TransactionView, WEIGHT, fee_of, hex_of};
 use crate::storage::{BlockKey, Database};
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
@@ -312,13 +312,16 @@ struct BlockView<T: Serialize> {
     /// Bitcoin's sizes without and with a discount for signatures. There is none here, so they follow from the size.
     strippedsize: usize,
     weight: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coinbase_tx: Option<CoinbaseView>,
     /// Ids, or [`BlockTransactions`].
     tx: T,
 }
 
 impl<T: Serialize> BlockView<T> {
-    fn new(header: HeaderView, size: usize, tx: T) -> Self {
-        Self { header, size, strippedsize: size, weight: WEIGHT * size, tx }
+    fn new(header: HeaderView, block: &Block, tx: T) -> Self {
+        let (size, coinbase_tx) = (block.size(), block.transactions.first().map(CoinbaseView::new));
+        Self { header, size, strippedsize: size, weight: WEIGHT * size, coinbase_tx, tx }
     }
 }
 
@@ -355,11 +358,10 @@ fn block_reply(
     verbosity: u8,
 ) -> Result<Option<Reply>, RpcError> {
     let Some(block) = db.block(at)? else { return Ok(None) };
-    let size = block.size();
     // The body may have arrived after the header was read.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
-        return api.reply(&BlockView::new(header, size, block.txids())).map(Some);
+        return api.reply(&BlockView::new(header, &block, block.txids())).map(Some);
     }
     let undo = db.undo(at)?;
     let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
@@ -367,7 +369,7 @@ fn block_reply(
     let undo = (undo.len() == spends).then_some(&undo[..]);
     let prefix = &api.params().address_prefix;
     let tx = BlockTransactions { block: &block, undo, prefix, show_coins: verbosity > 2 };
-    api.reply(&BlockView::new(header, size, tx)).map(Some)
+    api.reply(&BlockView::new(header, &block, tx)).map(Some)
 }
 
 /// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised
@@ -442,12 +444,13 @@ fn get_deployment_info(api: &Api, args: &Args) -> Outcome {
     struct Info {
         hash: BlockHash,
         height: Height,
+        script_flags: [&'static str; 0],
         deployments: BTreeMap<String, ()>,
     }
     let hash: Option<BlockHash> = args.get("blockhash")?;
     let tree = api.tree()?;
     let entry = hash.map_or(Ok(tree.tip()), |hash| entry(&tree, &hash))?;
-    Ok(Reply::of(&Info { hash: entry.hash, height: entry.height, deployments: BTreeMap::new() }))
+    Ok(Reply::of(&Info { hash: entry.hash, height: entry.height, script_flags: [], deployments: BTreeMap::new() }))
 }
 
 fn get_index_info(api: &Api, args: &Args) -> Outcome {
@@ -508,6 +511,8 @@ async fn get_tx_out_set_info(api: Api, args: Args) -> Outcome {
         height: Height,
         bestblock: BlockHash,
         txouts: u64,
+        /// Bitcoin Core's measure of the set that does not depend on the database: not kept.
+        bogosize: u64,
         /// Equal sets have equal digests.
         #[serde(skip_serializing_if = "Option::is_none")]
         digest: Option<Hash256>,
@@ -524,7 +529,7 @@ async fn get_tx_out_set_info(api: Api, args: Args) -> Outcome {
     let (height, bestblock) = (tip.height, tip.hash);
     let (txouts, total_amount) = (stats.count, stats.value);
     let digest = has_digest.then_some(stats.digest);
-    Ok(Reply::of(&Info { height, bestblock, txouts, digest, disk_size, total_amount }))
+    Ok(Reply::of(&Info { height, bestblock, txouts, bogosize: 0, digest, disk_size, total_amount }))
 }
 
 async fn invalidate_block(api: Api, args: Args) -> Outcome {

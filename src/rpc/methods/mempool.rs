@@ -11,7 +11,7 @@ use crate::p2p::Node;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::primitives::height::Height;
-use crate::primitives::tx::OutPoint;
+use crate::primitives::tx::{MAX_DATA_BYTES, OutPoint};
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -120,6 +120,13 @@ async fn get_mempool_info(api: Api) -> Outcome {
         unbroadcastcount: u32,
         /// Whether any transaction can be replaced.
         fullrbf: bool,
+        /// There are no scripts.
+        permitbaremultisig: bool,
+        maxdatacarriersize: usize,
+        /// No limit: the mempool limits ancestors and descendants, not clusters.
+        limitclustercount: u32,
+        limitclustersize: u32,
+        optimal: bool,
         orphans: usize,
     }
     api.node(|node, _| {
@@ -136,6 +143,11 @@ async fn get_mempool_info(api: Api) -> Outcome {
             incrementalrelayfee: mempool.limits().min_fee_rate.grains_per_byte(),
             unbroadcastcount: 0,
             fullrbf: true,
+            permitbaremultisig: false,
+            maxdatacarriersize: MAX_DATA_BYTES,
+            limitclustercount: 0,
+            limitclustersize: 0,
+            optimal: true,
             orphans: mempool.orphan_count(),
         })
     })
@@ -152,6 +164,8 @@ struct EntryView {
     descendantsize: usize,
     ancestorcount: usize,
     ancestorsize: usize,
+    /// Of the transactions with which it would be mined, as the mempool judges them: its ancestors and it.
+    chunkweight: usize,
     fees: Fees,
     /// Transactions of the mempool whose outputs it spends.
     depends: BTreeSet<Txid>,
@@ -171,6 +185,8 @@ struct Fees {
     modified: Amount,
     ancestor: Amount,
     descendant: Amount,
+    /// Of the transactions with which it would be mined.
+    chunk: Amount,
 }
 
 impl EntryView {
@@ -186,11 +202,13 @@ impl EntryView {
             descendantsize: entry.descendants.bytes,
             ancestorcount: entry.ancestors.count,
             ancestorsize: entry.ancestors.bytes,
+            chunkweight: WEIGHT * entry.ancestors.bytes,
             fees: Fees {
                 base: entry.fee,
                 modified: entry.fee,
                 ancestor: entry.ancestors.fees,
                 descendant: entry.descendants.fees,
+                chunk: entry.ancestors.fees,
             },
             depends: parents.filter(|txid| mempool.contains(txid)).collect(),
             spentby: outpoints.filter_map(|outpoint| mempool.spender(&outpoint)).collect(),

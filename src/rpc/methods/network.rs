@@ -180,6 +180,7 @@ async fn get_peer_info(api: Api) -> Outcome {
     }
     #[derive(Serialize)]
     struct Neutral {
+        addrbind: &'static str,
         relaytxes: bool,
         last_transaction: u64,
         last_block: u64,
@@ -190,8 +191,11 @@ async fn get_peer_info(api: Api) -> Outcome {
         minfeefilter: u64,
         transport_protocol_type: &'static str,
         session_id: &'static str,
+        inv_to_send: u32,
+        last_inv_sequence: u32,
     }
     const NEUTRAL: Neutral = Neutral {
+        addrbind: "",
         relaytxes: true,
         last_transaction: 0,
         last_block: 0,
@@ -203,6 +207,8 @@ async fn get_peer_info(api: Api) -> Outcome {
         // Every connection is encrypted.
         transport_protocol_type: "v2",
         session_id: "",
+        inv_to_send: 0,
+        last_inv_sequence: 0,
     };
     // Peers that have completed the handshake: nothing is known of the others.
     let peers = api.node(|node, now| node.peers(now)).await?;

@@ -1,6 +1,6 @@
 //! The chain, its blocks and coins, and what proves them.
 
-use super::transaction::{IN_BLOCK, LOCK};
+use super::transaction::{COINBASE, IN_BLOCK, LOCK};
 use super::{BITS, DIFFICULTY, Field, Object, Shape, TARGET, WARNINGS, extended, field, object, optional_field};
 
 const MEDIAN_TIME: Field =
@@ -70,6 +70,7 @@ pub const BLOCK: Object = extended(
         field("size", Shape::Integer, "In bytes."),
         field("strippedsize", Shape::Integer, "The same: signatures have no discount."),
         field("weight", Shape::Integer, "Four times the size."),
+        field("coinbase_tx", Shape::Object(&COINBASE), "The coinbase without its outputs."),
         field(
             "tx",
             Shape::Either(&[Shape::Array(&Shape::Hash), Shape::Array(&Shape::Object(&IN_BLOCK))]),
@@ -105,6 +106,7 @@ pub const DEPLOYMENT_INFO: Object = object(
     &[
         field("hash", Shape::Hash, "The block as of which the rules are told."),
         field("height", Shape::Integer, "Its height."),
+        field("script_flags", Shape::Array(&Shape::Text), "Always empty: there are no scripts."),
         field("deployments", Shape::Map(&Shape::Null), "Always empty."),
     ],
 );
@@ -137,6 +139,7 @@ pub const COIN_SET_INFO: Object = object(
         field("height", Shape::Integer, "The height of the tip."),
         field("bestblock", Shape::Hash, "The tip."),
         field("txouts", Shape::Integer, "How many unspent outputs there are."),
+        field("bogosize", Shape::Integer, "Always 0: it is not kept."),
         optional_field("digest", Shape::Hash, "Equal sets have equal digests; left out for hash_type \"none\"."),
         field("disk_size", Shape::Integer, "The size of the store in bytes."),
         field("total_amount", Shape::Integer, "The sum of their values, in grains."),

@@ -17,6 +17,11 @@ pub const MEMPOOL_INFO: Object = object(
         field("incrementalrelayfee", Shape::Integer, "What a replacement must pay more, in grains a byte."),
         field("unbroadcastcount", Shape::Integer, "Always 0: it is not counted."),
         field("fullrbf", Shape::Boolean, "Always true: any transaction can be replaced."),
+        field("permitbaremultisig", Shape::Boolean, "Always false: there are no scripts."),
+        field("maxdatacarriersize", Shape::Integer, "The most bytes of an output's data."),
+        field("limitclustercount", Shape::Integer, "Always 0: ancestors and descendants are limited, not clusters."),
+        field("limitclustersize", Shape::Integer, "Always 0, likewise."),
+        field("optimal", Shape::Boolean, "Always true."),
         field("orphans", Shape::Integer, "Transactions kept aside because a coin that they spend is unknown."),
     ],
 );
@@ -33,6 +38,11 @@ pub const MEMPOOL_ENTRY: Object = object(
         field("descendantsize", Shape::Integer, "Their size in bytes."),
         field("ancestorcount", Shape::Integer, "Transactions here that it spends of, and it."),
         field("ancestorsize", Shape::Integer, "Their size in bytes."),
+        field(
+            "chunkweight",
+            Shape::Integer,
+            "Four times the size of its ancestors here and it, with which it would be mined.",
+        ),
         field("fees", Shape::Object(&ENTRY_FEES), ""),
         field("depends", Shape::Array(&Shape::Hash), "Transactions here whose outputs it spends."),
         field("spentby", Shape::Array(&Shape::Hash), "Transactions here that spend its outputs."),
@@ -49,6 +59,7 @@ const ENTRY_FEES: Object = object(
         field("modified", Shape::Integer, "The same."),
         field("ancestor", Shape::Integer, "With those of its ancestors here, in grains."),
         field("descendant", Shape::Integer, "With those of its descendants here, in grains."),
+        field("chunk", Shape::Integer, "As ancestor: what is mined with it."),
     ],
 );
 

@@ -42,6 +42,9 @@ pub const PEER: Object = object(
         field("minfeefilter", Shape::Integer, "Always 0: peers announce no least fee."),
         field("transport_protocol_type", Shape::Text, "Always \"v2\", Bitcoin Core's word for encrypted."),
         field("session_id", Shape::Text, "Always empty."),
+        field("addrbind", Shape::Text, "Always empty: it is not kept."),
+        field("inv_to_send", Shape::Integer, "Always 0: it is not counted."),
+        field("last_inv_sequence", Shape::Integer, "Always 0: announcements have no numbers."),
     ],
 );
 

@@ -6,6 +6,7 @@ use super::{Object, Shape, extended, field, object, optional_field};
 pub const LOCK: Object = object(
     "Lock",
     &[
+        field("asm", Shape::Text, "Always empty: there are no scripts."),
         field("hex", Shape::Hex, "The public key, or the data of an output that cannot be spent."),
         optional_field("address", Shape::Text, "The address of the key."),
         field("type", Shape::Text, "\"key\" or \"data\"."),
@@ -23,8 +24,20 @@ pub const OUTPUT: Object = object(
 );
 
 /// What a coinbase has instead of an input.
-pub const COINBASE_INPUT: Object =
-    object("CoinbaseInput", &[field("coinbase", Shape::Hex, "The commitment and the miner's extra nonce.")]);
+pub const COINBASE_INPUT: Object = object(
+    "CoinbaseInput",
+    &[
+        field("coinbase", Shape::Hex, "The commitment and the miner's extra nonce."),
+        field("sequence", Shape::Integer, "Always 4294967295: inputs have none."),
+    ],
+);
+
+/// What a block shows of its coinbase.
+pub const COINBASE: Object = extended(
+    "Coinbase",
+    &COINBASE_INPUT,
+    &[field("version", Shape::Integer, ""), field("locktime", Shape::Integer, "The height of its block.")],
+);
 
 /// An input.
 pub const SPEND: Object = object(
@@ -33,6 +46,7 @@ pub const SPEND: Object = object(
         field("txid", Shape::Hash, "The transaction whose output it spends."),
         field("vout", Shape::Integer, "The index of that output."),
         field("signature", Shape::Hex, "64 bytes."),
+        field("sequence", Shape::Integer, "Always 4294967295: inputs have none."),
         optional_field("prevout", Shape::Object(&SPENT_COIN), "The coin, from the verbosity on that asks for it."),
     ],
 );
@@ -52,8 +66,11 @@ pub const DECODED: Object = object(
     "DecodedTransaction",
     &[
         field("txid", Shape::Hash, ""),
+        field("hash", Shape::Hash, "The same: the id has the signatures in it."),
         field("version", Shape::Integer, ""),
         field("size", Shape::Integer, "In bytes."),
+        field("vsize", Shape::Integer, "The same."),
+        field("weight", Shape::Integer, "Four times the size."),
         field("locktime", Shape::Integer, "The first height at which a block may have it."),
         field("vin", Shape::Array(&Shape::Either(&[Shape::Object(&COINBASE_INPUT), Shape::Object(&SPEND)])), ""),
         field("vout", Shape::Array(&Shape::Object(&OUTPUT)), ""),

@@ -9,6 +9,7 @@
 mod handover;
 mod headers;
 mod holdings;
+pub mod library;
 mod lookups;
 mod openings;
 mod pages;
@@ -47,12 +48,14 @@ use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::Opening;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_FULL, SERVICE_PAGES, TipClaim,
+    Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES,
+    TipClaim,
 };
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
+use crate::p2p::wants::ContentFault;
 use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::header::Header;
@@ -118,6 +121,10 @@ pub enum Notice {
     Lied(PeerAddr, Offence),
     /// A step of a call with the page of this id is to be done.
     Call(NodeId, Call),
+    /// To a page alone: a peer offers content.
+    OffersContent(PeerId),
+    /// To a page alone: what a peer says about content, for a [`library`].
+    Content(PeerId, Message),
 }
 
 /// The owner's commands. The named method of [`Light`] carries out each.
@@ -271,6 +278,11 @@ impl Light {
         self.finish(now);
     }
 
+    /// Calls the page of this id, through whatever node knows it, before those that nodes name.
+    pub fn seek(&mut self, page: NodeId) {
+        self.protocols.pages.seek(page);
+    }
+
     /// Who called in a call with a page that has no connection yet; `None` if there is none.
     pub fn call_direction(&self, page: &NodeId) -> Option<Direction> {
         self.protocols.pages.direction(page)
@@ -279,6 +291,12 @@ impl Light {
     /// A call with a page has come to nothing.
     pub fn call_failed(&mut self, now: Now, page: NodeId) {
         self.protocols.pages.rest(now, page);
+        self.finish(now);
+    }
+
+    /// A peer broke the rules of the exchange of content, as a [`library`] says.
+    pub fn penalise_content(&mut self, now: Now, peer: PeerId, fault: ContentFault) {
+        self.out.offence(peer, fault.into());
         self.finish(now);
     }
 
@@ -362,7 +380,7 @@ impl Light {
 
     fn send_hello(&mut self, id: PeerId, to_page: bool) {
         let params = self.chain.params();
-        let is_page = if self.protocols.pages.takes_part() { SERVICE_PAGES } else { 0 };
+        let is_page = if self.protocols.pages.takes_part() { SERVICE_PAGES | SERVICE_CONTENT } else { 0 };
         // A light client has no blocks, so it claims only genesis. To a page it has headers, and what proves them.
         let (services, tip) = match to_page {
             true => {
@@ -406,6 +424,9 @@ impl Light {
         self.out.event(Event::PeerConnected { peer: id, address, direction });
         self.peering.ready(now, id);
         self.protocols.ready(now, id, (tip, services, is_page), &self.chain, &mut self.out);
+        if services & SERVICE_CONTENT != 0 && self.protocols.pages.takes_part() {
+            self.notice(Notice::OffersContent(id));
+        }
     }
 
     /// Asks a peer for nodes, if there are fewer than wanted.
@@ -454,6 +475,9 @@ impl Light {
         }
         if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
+        }
+        if message.is_of_exchange() && self.protocols.pages.takes_part() {
+            return self.notice(Notice::Content(id, message));
         }
         if address.is_page() && !matches!(message, Message::Hello(_)) {
             return self.received_from_page(now, id, message, at);

@@ -72,6 +72,8 @@ pub(super) struct Pages {
     /// When to ask for pages next, and nodes that are asked before.
     ask_at: MonoTime,
     met: Vec<PeerId>,
+    /// A page to call before others.
+    sought: Option<NodeId>,
     /// Whether there are too few pages, and a node to ask.
     lacks: bool,
     /// For the driver.
@@ -186,9 +188,15 @@ impl Pages {
         }
     }
 
+    /// Calls a page, through whatever node, before those that nodes name.
+    pub(super) fn seek(&mut self, page: NodeId) {
+        self.sought = Some(page);
+    }
+
     /// A node names pages: calls as many as there is room for.
     pub(super) fn named(&mut self, now: Now, via: PeerId, pages: &[NodeId], connected: Connected<'_>) {
-        for page in pages {
+        let sought = self.sought;
+        for page in sought.iter().chain(pages) {
             let is_known = self.call(page).is_some() || connected.iter().any(|(other, _)| other == page);
             let rests = self.resting.iter().any(|(resting, until)| resting == page && *until > now.mono);
             let has_room = self.own.is_some() && self.of(Direction::Outbound, connected) < TARGET;

@@ -54,9 +54,14 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A message of a kind, from its encoding.
+    pub(crate) fn new(kind: Kind, encoded: Vec<u8>) -> Self {
+        Self { kind, payload: Arc::new(encoded) }
+    }
+
     /// The message that holds a block, from the block's encoding as the store has it.
     pub fn of_block(encoded: Vec<u8>) -> Self {
-        Self { kind: Kind::Block, payload: Arc::new(encoded) }
+        Self::new(Kind::Block, encoded)
     }
 
     /// Which message it is.
@@ -97,7 +102,7 @@ impl Frame {
 
 impl From<&Message> for Frame {
     fn from(message: &Message) -> Self {
-        Self { kind: message.kind(), payload: Arc::new(message.encode()) }
+        Self::new(message.kind(), message.encode())
     }
 }
 

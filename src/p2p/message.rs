@@ -582,6 +582,11 @@ impl Message {
         }
     }
 
+    /// Whether it belongs to the exchange of content, which goes on beside everything else.
+    pub fn is_of_exchange(&self) -> bool {
+        matches!(self, Self::WantBlocks(_) | Self::HaveBlocks(_) | Self::ContentBlock(_))
+    }
+
     /// The payload's bytes.
     pub fn encode(&self) -> Vec<u8> {
         match self {

@@ -26,6 +26,7 @@ mod command;
 pub mod compact;
 mod config;
 mod connection;
+pub mod content_message;
 pub mod dialer;
 pub mod discovery;
 pub mod download;

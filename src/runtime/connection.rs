@@ -313,7 +313,7 @@ impl Reader<'_> {
                 if let Message::Hello(hello) = &message {
                     content.greeted(hello.services);
                 }
-                if Inlet::is_for(&message) {
+                if message.is_of_exchange() {
                     content.receive(message, bytes).await;
                     continue;
                 }

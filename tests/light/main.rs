@@ -2,6 +2,7 @@
 
 mod headers;
 mod holdings;
+mod library;
 mod pages;
 mod proofs;
 mod succinct;

@@ -15,6 +15,7 @@ use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::signal::Signal;
+use cairn::p2p::wants::{ContentFault, Want};
 use cairn::p2p::{Command, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reply};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -513,4 +514,45 @@ fn a_call_without_an_answer_ends() {
     assert_eq!((ends(&world), world.met(page)), (1, Vec::new()));
     world.mute = None;
     world.run_until("another call", |world| !world.met(page).is_empty());
+}
+
+#[test]
+fn a_page_that_is_sought_is_called_before_others() {
+    let params = params();
+    let mut world = World::new(&params);
+    let node = world.node(&[]);
+    // Pages that have met each other call nobody who comes later.
+    let others: Vec<usize> = (0..30).map(|_| world.page(&[node], Config::default())).collect();
+    world.run_for(Duration::from_secs(300));
+    assert!(others.iter().all(|page| world.met(*page).len() >= TARGET));
+    let sharing = world.page(&[node], Config::default());
+    world.run_for(Duration::from_secs(1));
+    let new = world.page(&[node], Config::default());
+    world.act(new, |light, _| light.seek(id(sharing)));
+    world.run_for(Duration::from_secs(1));
+    assert!(world.met(new).contains(&(sharing, Direction::Outbound)), "{:?}", world.met(new));
+}
+
+#[test]
+fn what_peers_say_about_content_is_handed_on() {
+    let params = params();
+    let mut world = World::new(&params);
+    let node = world.node(&[]);
+    let pages = [0; 2].map(|_| world.page(&[node], Config::default()));
+    world.run_until("a call", |world| pages.iter().all(|page| world.met(*page).len() == 1));
+    let [first, second] = pages;
+    // The node of this world exchanges none.
+    let peer = PeerId(world.links.len() as u64 - 1);
+    assert!(pages.iter().all(|page| world.notices[*page].contains(&Notice::OffersContent(peer))));
+    let message = Message::WantBlocks(vec![Want { hash: vec![1], whole: true }]);
+    world.handle(second, Input::Received { peer, message: message.clone(), at: world.now.mono });
+    world.exchange();
+    assert_eq!(world.notices[second].last(), Some(&Notice::Content(peer, message)));
+    // The page's other module judges it; the connection ends here.
+    let fault = |hash: u8| ContentFault::False { hash: vec![hash] };
+    world.act(first, |light, now| light.penalise_content(now, peer, fault(1)));
+    world.exchange();
+    let lied = Notice::Lied(PeerAddr::page(id(second).0), fault(1).into());
+    assert_eq!(world.notices[first].last(), Some(&lied));
+    assert!(world.met(first).is_empty() && world.met(second).is_empty());
 }

@@ -20,7 +20,7 @@ pub struct Browser {
     port: u16,
     /// The path of the session.
     session: String,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 /// Where Chromium and its driver are. `.ci/browser` installs both where one is missing: the first caller waits for it,
@@ -63,7 +63,7 @@ impl Browser {
             .expect("chromedriver starts");
         let port = port(&mut driver);
         let profile = tempfile::tempdir().unwrap();
-        let mut browser = Self { driver, port, session: "/session".to_owned(), _profile: profile };
+        let mut browser = Self { driver, port, session: "/session".to_owned(), profile };
         browser.begin(chromium, device);
         browser.command("url", &json!({ "url": url }));
         browser
@@ -75,8 +75,9 @@ impl Browser {
             "args": [
                 "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                 "--disable-background-networking", "--window-size=1280,900",
-                format!("--user-data-dir={}", self._profile.path().display()),
+                format!("--user-data-dir={}", self.profile.path().display()),
             ],
+            "prefs": { "download.default_directory": self.downloads() },
         });
         if device != json!({}) {
             options["mobileEmulation"] = device;
@@ -199,6 +200,11 @@ impl Browser {
         self.command(&format!("element/{element}/value"), &json!({ "text": paths.join("\n") }));
     }
 
+    /// Where it saves files.
+    pub fn downloads(&self) -> PathBuf {
+        self.profile.path().join("downloads")
+    }
+
     /// Types on the keyboard, into whatever has the focus.
     #[track_caller]
     pub fn keys(&self, text: &str) {
@@ -246,6 +252,8 @@ impl Browser {
                 continue;
             }
             let url = message["message"]["params"]["request"]["url"].as_str().unwrap();
+            // What the page made itself has its origin behind this.
+            let url = url.strip_prefix("blob:").unwrap_or(url);
             // What the browser itself loads into a new tab is not the page's.
             if url.starts_with("data:") || url.starts_with("chrome") {
                 continue;

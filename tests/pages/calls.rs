@@ -8,7 +8,7 @@ use crate::process::{Node, wait_for};
 use crate::wallet::{open, pay, review, wait_for_spendable};
 
 /// Waits until a page shows so many other pages that agree with it.
-fn wait_for_pages(browser: &Browser, count: usize) {
+pub fn wait_for_pages(browser: &Browser, count: usize) {
     let rows = "Array.from(document.querySelectorAll('#peers li'), (row) => row.textContent)";
     let pages = format!("{rows}.filter((row) => row.startsWith('page/') && row.endsWith('agrees'))");
     browser.wait(&format!("{pages}.length === {count}"));

@@ -3,6 +3,8 @@
 mod browser;
 #[cfg(feature = "webrtc")]
 mod calls;
+#[cfg(feature = "webrtc")]
+mod content;
 mod explorer;
 mod history;
 #[cfg(feature = "webrtc")]

@@ -291,7 +291,10 @@ fn what_light_imports_has_no_input_but_its_arguments() {
 /// in the browser's modules that counts as unsafe.
 #[test]
 fn unsafe_code_stands_in_the_kernels_alone() {
-    for file in ["crates/signer/src", "crates/web/src"].iter().flat_map(|place| sources(&root().join(place))) {
+    for file in ["crates/library/src", "crates/signer/src", "crates/web/src"]
+        .iter()
+        .flat_map(|place| sources(&root().join(place)))
+    {
         let rest = code(&file).replace("#[unsafe(no_mangle)]", "").replace("#![allow(unsafe_code)]", "");
         assert!(!rest.contains("unsafe"), "{} has unsafe code", file.display());
     }

@@ -49,7 +49,8 @@ async function sync({ beginning, above, headers }) {
                     clearTimeout(timer);
                     timer = setTimeout(() => input(() => client.tick(...times())), argument);
                 } else if (kind === 6) told.push(bytes.toString());
-                else reject(new Error(`an output of kind ${kind}`));
+                // It has no part for content.
+                else if (kind !== 9) reject(new Error(`an output of kind ${kind}`));
             }
             if (client.is_synced()) {
                 clearTimeout(timer);

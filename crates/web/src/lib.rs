@@ -17,6 +17,7 @@
 //! | 6 | | text | show it on the page |
 //! | 7 | height | bytes | keep them in place of all that was kept; the headers above that height come next, to stand after them |
 //! | 8 | step | page's id in hex, a line feed, a description | a step of a call with another page: 0, describe this side; 1, take the offer with this description, and describe this side; 2, take the answer with this description; 3, it has come to nothing. A description goes back with [`signal`] |
+//! | 9 | connection | a message's kind and payload, or nothing | what a peer says about content; nothing: it offers some. Answers go back with [`send`] |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
 
@@ -74,15 +75,15 @@ pub extern "C" fn output_length() -> u32 {
     MODULE.with_borrow(|module| module.output.len() as u32)
 }
 
-/// Starts a client in place of any other: 1 with the genesis block's hash as output, or 0 with an error's text. The input is 32 secret random bytes, then
-/// genesis.json. Peers are given with [`peer`], and dialled at the first [`tick`].
+/// Starts a client in place of any other: 1 with the genesis block's hash, a space and this page's id as output, or 0
+/// with an error's text. The input is 32 secret random bytes, then genesis.json. Peers are given with [`peer`], and dialled at the first [`tick`].
 #[unsafe(no_mangle)]
 pub extern "C" fn start() -> u32 {
     MODULE.with_borrow_mut(|module| {
         module.session = None;
         match Session::new(&module.input) {
             Ok(session) => {
-                module.output = session.genesis().into_bytes();
+                module.output = session.names().into_bytes();
                 module.session = Some(session);
                 1
             }
@@ -131,6 +132,12 @@ pub extern "C" fn signal(mono_ms: f64, unix_secs: f64) {
     with(mono_ms, unix_secs, |session, times, input| session.signal(times, input));
 }
 
+/// The input is a page's id in hex: it is called before others, as soon as a node names some.
+#[unsafe(no_mangle)]
+pub extern "C" fn seek() {
+    with(0.0, 0.0, |session, _, id| session.seek(id));
+}
+
 /// The dial to the input, an address, failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn dial_failed(mono_ms: f64, unix_secs: f64) {
@@ -141,6 +148,18 @@ pub extern "C" fn dial_failed(mono_ms: f64, unix_secs: f64) {
 #[unsafe(no_mangle)]
 pub extern "C" fn received(connection: u32, mono_ms: f64, unix_secs: f64) {
     with(mono_ms, unix_secs, |session, times, bytes| session.received(times, connection, bytes));
+}
+
+/// Sends the input, a message about content with its length and kind, to a connection.
+#[unsafe(no_mangle)]
+pub extern "C" fn send(connection: u32, mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, _, frame| session.send(connection, frame));
+}
+
+/// A peer broke the rules of the exchange of content. The input says how, as the module that handles content puts it.
+#[unsafe(no_mangle)]
+pub extern "C" fn penalise(connection: u32, mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, hash| session.penalise(times, connection, hash));
 }
 
 /// The other side closed a connection, or it broke.
@@ -172,6 +191,7 @@ pub extern "C" fn next_output() -> u64 {
                 };
                 (8, step, [format!("{page}\n").into_bytes(), description].concat())
             }
+            Output::Content(connection, bytes) => (9, connection, bytes),
         };
         *output = bytes;
         kind << 32 | u64::from(argument)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cairn::consensus::params::{Params, ParamsError};
 use cairn::light::{Call, Config, Headers, Light, Notice, PeerStatus, Question, Scope};
-use cairn::p2p::frame::{Decoder, FrameError};
+use cairn::p2p::frame::{Decoder, Frame, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::noise::{self, Carrier, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
@@ -49,6 +49,7 @@ pub(crate) enum Output {
     WakeIn(u32),
     Tell(String),
     Call(NodeId, Call),
+    Content(u32, Vec<u8>),
 }
 
 /// Why no client starts.
@@ -381,9 +382,17 @@ impl Session {
         }
     }
 
-    /// The hash of the network's genesis block.
-    pub(crate) fn genesis(&self) -> String {
-        self.params.genesis_hash.to_string()
+    /// The hash of the network's genesis block, and this page's id.
+    pub(crate) fn names(&self) -> String {
+        format!("{} {}", self.params.genesis_hash, self.identity.id())
+    }
+
+    /// Calls a page, whose id is given in hex, before others.
+    pub(crate) fn seek(&mut self, id: &[u8]) {
+        if let (Some(Client::Runs(light)), Some(id)) = (&mut self.client, std::str::from_utf8(id).ok().and_then(sha256))
+        {
+            light.seek(NodeId(id));
+        }
     }
 
     pub(crate) fn next_output(&mut self) -> Option<Output> {
@@ -505,30 +514,25 @@ impl Session {
             self.carry_out(times, output);
         }
         for notice in notices {
-            if let Notice::Call(page, call) = notice {
-                self.on_call(page, call);
-                continue;
+            match notice {
+                Notice::Call(page, call) => self.on_call(page, call),
+                Notice::OffersContent(peer) => self.outputs.push_back(Output::Content(peer.0 as u32, Vec::new())),
+                Notice::Content(peer, message) => {
+                    let frame = Frame::from(message);
+                    let bytes = [&[frame.kind() as u8], frame.payload()].concat();
+                    self.outputs.push_back(Output::Content(peer.0 as u32, bytes));
+                }
+                notice => {
+                    let told = self.told(notice).map(Output::Tell);
+                    self.outputs.extend(told);
+                }
             }
-            let told = self.told(notice).map(Output::Tell);
-            self.outputs.extend(told);
         }
     }
 
     fn carry_out(&mut self, times: Times, output: p2p::Output) {
         match output {
-            p2p::Output::Send { peer, frame } => {
-                let number = peer.0 as u32;
-                let Some(Connection { stage: Stage::Open { sealer, .. }, .. }) = self.connections.get_mut(&number)
-                else {
-                    return;
-                };
-                let mut sealed = Vec::new();
-                match sealer.seal(&frame.to_bytes(), &mut sealed) {
-                    Ok(()) => self.outputs.push_back(Output::Write(number, sealed)),
-                    // After 2^64 records.
-                    Err(_) => self.outputs.push_back(Output::Close(number)),
-                }
-            }
+            p2p::Output::Send { peer, frame } => self.send(peer.0 as u32, &frame.to_bytes()),
             p2p::Output::Connect { address, id } => {
                 self.dials.insert(address, id);
                 self.outputs.push_back(Output::Dial(address));
@@ -551,6 +555,27 @@ impl Session {
             }
             // A client that serves no peer flushes nothing.
             p2p::Output::Flush { .. } | p2p::Output::Event(_) => {}
+        }
+    }
+
+    /// Sends a message, of which these are the bytes with length and kind.
+    pub(crate) fn send(&mut self, number: u32, frame: &[u8]) {
+        let Some(Connection { stage: Stage::Open { sealer, .. }, .. }) = self.connections.get_mut(&number) else {
+            return;
+        };
+        let mut sealed = Vec::new();
+        match sealer.seal(frame, &mut sealed) {
+            Ok(()) => self.outputs.push_back(Output::Write(number, sealed)),
+            // After 2^64 records.
+            Err(_) => self.outputs.push_back(Output::Close(number)),
+        }
+    }
+
+    /// A peer broke the rules of the exchange of content: `fault` is encoded.
+    pub(crate) fn penalise(&mut self, times: Times, number: u32, fault: &[u8]) {
+        if let (Some(Client::Runs(light)), Ok(fault)) = (&mut self.client, codec::decode(fault)) {
+            light.penalise_content(times.now(), PeerId(number.into()), fault);
+            self.drain(times);
         }
     }
 
@@ -583,9 +608,13 @@ impl Session {
                 self.purse.answered(&txid, answer);
                 None
             }
-            Notice::Answered(..) | Notice::Payment(_) | Notice::Watched { .. } | Notice::Proven | Notice::Call(..) => {
-                None
-            }
+            Notice::Answered(..)
+            | Notice::Payment(_)
+            | Notice::Watched { .. }
+            | Notice::Proven
+            | Notice::Call(..)
+            | Notice::OffersContent(_)
+            | Notice::Content(..) => None,
         }
     }
 }

@@ -44,7 +44,9 @@ impl Session<'_> {
                     | Notice::Proven
                     | Notice::NotProven(_)
                     | Notice::HandedOver { .. }
-                    | Notice::Call(..) => {}
+                    | Notice::Call(..)
+                    | Notice::OffersContent(_)
+                    | Notice::Content(..) => {}
                 }
             }
             let (connected, reports) = self.ask(|light| (light.is_connected(), light.reports())).await?;

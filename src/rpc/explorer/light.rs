@@ -1,9 +1,9 @@
 //! The light client's page: one file, served at `/light`, that also works from a disk.
 //!
-//! It is put together once, from a template, scripts, the light client and a signer as WebAssembly modules (`crates/web`,
-//! `crates/signer`), genesis.json, the words of backups and the address at which browsers reach this node. Its policy lets it run that script and those modules and load
-//! nothing: everything comes over WebRTC, and the light client checks it. `.ci/wasm` builds the modules and holds those that
-//! are kept here to their sources.
+//! It is put together once, from a template, scripts, WebAssembly modules (the light client of `crates/web`, a signer, and one for
+//! content), genesis.json, the words of backups and the address at which browsers reach this node. Its policy lets it run that
+//! script and those modules, show pictures that it made, and load nothing: everything comes over WebRTC, and is checked.
+//! `.ci/wasm` builds the modules and holds those that are kept here to their sources.
 
 use std::sync::Arc;
 
@@ -33,24 +33,28 @@ const SCRIPT: &str = concat!(
     "\n",
     include_str!("light/client.js"),
     "\n",
+    include_str!("light/content.js"),
+    "\n",
     include_str!("light/wallet.js"),
     "\n",
     include_str!("light/light.js"),
 );
-/// The light client's module and that which signs, packed with gzip.
+/// The light client's module, that which signs, and that which has content, packed with gzip.
 const MODULE: &[u8] = include_bytes!("light/cairn_web.wasm.gz");
 const SIGNER: &[u8] = include_bytes!("light/cairn_signer.wasm.gz");
+const LIBRARY: &[u8] = include_bytes!("light/cairn_library.wasm.gz");
 /// SHA-256 of each module, unpacked, and of their sources, in hex, a line for each.
 const DIGESTS: &str = include_str!("light/digests.txt");
 
 /// The page of a network, which dials a node unless its link names others.
 fn page(params: &Params, peer: Option<PeerAddr>) -> (String, String) {
     let mut digests = DIGESTS.lines();
-    let [module, signer] = [(); 2].map(|()| digests.next().unwrap_or_default());
-    let script = format!("const HASHES = {{ module: \"{module}\", signer: \"{signer}\" }};\n{SCRIPT}");
+    let [module, signer, library] = [(); 3].map(|()| digests.next().unwrap_or_default());
+    let hashes = format!("{{ module: \"{module}\", signer: \"{signer}\", library: \"{library}\" }}");
+    let script = format!("const HASHES = {hashes};\n{SCRIPT}");
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}' 'wasm-unsafe-eval'; style-src 'sha256-{}'; base-uri 'none'; \
+        "default-src 'none'; script-src 'sha256-{}' 'wasm-unsafe-eval'; style-src 'sha256-{}'; img-src blob:; base-uri 'none'; \
          form-action 'none'",
         hash(&script),
         hash(STYLE)
@@ -61,6 +65,7 @@ fn page(params: &Params, peer: Option<PeerAddr>) -> (String, String) {
         ("{{script}}", &script),
         ("{{module}}", &STANDARD.encode(MODULE)),
         ("{{signer}}", &STANDARD.encode(SIGNER)),
+        ("{{library}}", &STANDARD.encode(LIBRARY)),
         ("{{words}}", &mnemonic::list().join(" ")),
         // JSON that no tag can end, whatever texts it holds.
         ("{{genesis}}", &params.spec.to_json().replace('<', "\\u003c")),
@@ -118,10 +123,11 @@ mod tests {
         let params = Params::new(spec.clone()).unwrap();
         let peer = PeerAddr::WebRtc { socket: ([127, 0, 0, 1], 1).into(), certhash: [7; 32] };
         let (page, policy) = page(&params, Some(peer));
-        assert_eq!(page.matches("</script>").count(), 5);
+        assert_eq!(page.matches("</script>").count(), 6);
         assert!(page.contains(&format!("data-peer=\"{peer}\"")) && page.contains(&policy));
         let genesis = page.split_once("id=\"genesis\">").unwrap().1.split_once("</script>").unwrap().0;
         assert_eq!(GenesisSpec::from_json(genesis).unwrap().message, spec.message);
-        assert!(MODULE.len() < 280_000 && SIGNER.len() < 90_000, "{} and {} bytes", MODULE.len(), SIGNER.len());
+        let sizes = [MODULE, SIGNER, LIBRARY].map(<[u8]>::len);
+        assert!(sizes[0] < 280_000 && sizes[1] < 90_000 && sizes[2] < 120_000, "{sizes:?} bytes");
     }
 }

@@ -278,11 +278,6 @@ impl Inlet {
         *self.peer.offers.lock().unwrap_or_else(PoisonError::into_inner) = services & SERVICE_CONTENT != 0;
     }
 
-    /// Whether a message is for the exchange.
-    pub(super) fn is_for(message: &Message) -> bool {
-        matches!(message, Message::WantBlocks(_) | Message::HaveBlocks(_) | Message::ContentBlock(_))
-    }
-
     /// Waits for room and takes a message of so many bytes. Nothing is taken when the exchange has ended, and before the peer
     /// is ready it is not even read on: what waits takes no room from others.
     pub(super) async fn receive(&self, message: Message, bytes: usize) {

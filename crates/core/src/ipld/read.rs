@@ -216,6 +216,12 @@ impl FileReader {
         self.pending.last().map(|part| part.cid)
     }
 
+    /// The blocks that are needed next, as far as is known: the wanted one first. Some may link to others that come
+    /// between.
+    pub fn upcoming(&self) -> impl Iterator<Item = Cid> {
+        self.pending.iter().rev().map(|part| part.cid)
+    }
+
     /// Links that are held.
     pub fn pending(&self) -> usize {
         self.pending.len()

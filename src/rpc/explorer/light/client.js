@@ -18,18 +18,23 @@ async function loadModule(name) {
 
 const bytesOf = (text) => new TextEncoder().encode(text);
 
-/** Runs a client of these nodes. `told` gets each line that it says, and `changed` is called when its status may differ. */
-async function run(module, genesis, peers, told, changed) {
+/** What a module's memory has for the page, and how the page puts bytes there. */
+const memory = (exports) => ({
+    output: () => new Uint8Array(exports.memory.buffer, exports.output(), exports.output_length()).slice(),
+    put: (bytes) => {
+        // First the room: making it may move the memory.
+        const at = exports.room(bytes.length);
+        new Uint8Array(exports.memory.buffer, at, bytes.length).set(bytes);
+    },
+});
+
+/** Runs a client of these nodes, which calls the page of the id `sought` before others. `told` gets each line that it says, and `changed` is called when its status may differ. */
+async function run(module, genesis, peers, sought, told, changed) {
     const { exports: client } = await WebAssembly.instantiate(module);
     const open = new Map();
     let timer;
-    const output = () => new Uint8Array(client.memory.buffer, client.output(), client.output_length()).slice();
+    const { output, put } = memory(client);
     const text = () => new TextDecoder().decode(output());
-    const put = (bytes) => {
-        // First the room: making it may move the memory.
-        const at = client.room(bytes.length);
-        new Uint8Array(client.memory.buffer, at, bytes.length).set(bytes);
-    };
     const putText = (words) => put(bytesOf(words));
     const times = () => [performance.now(), Math.floor(Date.now() / 1000)];
 
@@ -45,7 +50,7 @@ async function run(module, genesis, peers, told, changed) {
             else if (kind === 8) {
                 const [, id, words] = /^(\w+)\n([^]*)$/.exec(new TextDecoder().decode(bytes));
                 pages.step(argument, id, words);
-            }
+            } else if (kind === 9) content.heard(argument, open.get(argument)?.name, bytes);
             else if (kind === 5) {
                 clearTimeout(timer);
                 timer = setTimeout(() => input(() => client.tick(...times())), argument);
@@ -65,6 +70,7 @@ async function run(module, genesis, peers, told, changed) {
         const link = open.get(number);
         open.delete(number);
         if (!link) return;
+        content.gone(number);
         link.channel.onclose = link.channel.onmessage = link.connection.onconnectionstatechange = null;
         link.connection.close();
     };
@@ -84,6 +90,7 @@ async function run(module, genesis, peers, told, changed) {
         putText(words);
         const number = client.opened(...times());
         open.set(number, link);
+        link.name = words.split(" ")[0];
         const ended = () => {
             if (!open.has(number)) return;
             close(number);
@@ -126,7 +133,7 @@ async function run(module, genesis, peers, told, changed) {
     start.set(beginning, seed.length);
     put(start);
     if (client.start() !== 1) throw new Error(text());
-    const network = text();
+    const [network, id] = text().split(" ");
     const chain = await Chain.open(network);
     for (const bytes of chain.bytes()) {
         put(bytes);
@@ -141,11 +148,28 @@ async function run(module, genesis, peers, told, changed) {
         client.peer();
     }
     client.tick(...times());
+    if (sought) {
+        putText(sought);
+        client.seek();
+    }
     chain.taken(client.height());
     act();
     return {
         /** The hash of the genesis block. */
         network,
+        /** This page's id. */
+        id,
+        /** The nodes that it was given. */
+        peers,
+        /** The numbers of open connections. */
+        connections: () => [...open.keys()],
+        /** Bytes that wait in a connection's channel. */
+        unsent: (number) => open.get(number)?.channel.bufferedAmount ?? Infinity,
+        /** Sends a message to a connection. */
+        send(number, frame) {
+            put(frame);
+            input(() => client.send(number, ...times()));
+        },
         /** Calls a function on bytes that only reads: its answer's bytes, and whether it is one or an error's text. */
         read(name, bytes, ...more) {
             put(bytes);

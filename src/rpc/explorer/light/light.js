@@ -40,6 +40,16 @@ function show() {
     wallet.show(lines);
 }
 
+let due;
+
+/** Shows it soon: once for many messages. */
+function showSoon() {
+    due ??= setTimeout(() => {
+        due = undefined;
+        show();
+    }, 50);
+}
+
 /** What vouches for coins. */
 function completeness([coins, edge, committed, followed]) {
     const root = committed === "-" ? "genesis" : `block ${committed}, which commits to all coins after block ${edge}`;
@@ -60,14 +70,18 @@ async function begin(peers) {
         peers.forEach(parseAddress);
         $("address").value = peers.join(" ");
         module ??= await loadModule("module");
-        client = await run(module, $("genesis").textContent, peers, tell, show);
+        client = await run(module, $("genesis").textContent, peers, linked("page"), tell, showSoon);
         wallet.attach(client);
+        content.attach(client);
         show();
     } catch (error) {
         tell(error.message);
         $("state").textContent = error.message;
     }
 }
+
+/** What the page's link says. */
+const linked = (name) => new URLSearchParams(location.hash.slice(1)).get(name) ?? undefined;
 
 /** The nodes that the link names, or else the one that served the page. */
 function named() {
@@ -79,6 +93,12 @@ function named() {
     return own === "" ? [] : [own];
 }
 
+/** Begins with what the page's link names. */
+async function open() {
+    await begin(named());
+    content.open();
+}
+
 $("dial").addEventListener("submit", (event) => {
     event.preventDefault();
     begin($("address").value.split(/\s+/).filter((peer) => peer !== ""));
@@ -88,6 +108,6 @@ $("own").addEventListener("submit", (event) => {
     $("balance").textContent = "";
     $("proof").textContent = client?.own($("whose").value.trim()) ? "asking" : "that is not an address of this network";
 });
-addEventListener("hashchange", () => begin(named()));
+addEventListener("hashchange", open);
 addEventListener("pagehide", () => client?.stop());
-begin(named());
+open();

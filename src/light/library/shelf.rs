@@ -1,0 +1,95 @@
+//! The blocks of files that a person shares from the page, in memory until the page is left.
+
+use std::collections::BTreeMap;
+
+use super::ShareError;
+use crate::ipld::{Block, Cid, FileBuilder, Metadata, Options};
+
+/// Bytes of all blocks that are shared.
+pub const MAX_SHARED_BYTES: usize = 128 << 20;
+
+/// A file that is being added.
+struct Adding {
+    builder: FileBuilder,
+    /// The blocks that were not there before.
+    new: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// By multihash.
+    blocks: BTreeMap<Vec<u8>, Vec<u8>>,
+    bytes: usize,
+    adding: Option<Adding>,
+}
+
+impl Shelf {
+    pub(super) fn get(&self, hash: &[u8]) -> Option<&[u8]> {
+        self.blocks.get(hash).map(Vec::as_slice)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Begins a file, in place of one that did not come to its end.
+    pub(super) fn begin(&mut self) {
+        self.give_up();
+        // Kubo's, and so those of `cairn content add`.
+        let builder = FileBuilder::new(&Options::default(), Metadata::NONE);
+        self.adding = Some(Adding { builder, new: Vec::new() });
+    }
+
+    /// Takes the file's next bytes. After an error nothing of it is kept.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ShareError> {
+        let Self { blocks, bytes: sum, adding } = self;
+        let Adding { builder, new } = adding.as_mut().ok_or(ShareError::NotBegun)?;
+        let written = builder.write(bytes, &mut |block| put(blocks, sum, new, block));
+        if written.is_err() {
+            self.give_up();
+        }
+        written
+    }
+
+    /// Ends the file: its CID.
+    pub(super) fn finish(&mut self) -> Result<Cid, ShareError> {
+        let Adding { builder, mut new } = self.adding.take().ok_or(ShareError::NotBegun)?;
+        let Self { blocks, bytes: sum, .. } = self;
+        let finished = builder.finish(&mut |block| put(blocks, sum, &mut new, block));
+        if finished.is_err() {
+            self.remove(&new);
+        }
+        finished.map(|root| root.cid)
+    }
+
+    fn give_up(&mut self) {
+        if let Some(Adding { new, .. }) = self.adding.take() {
+            self.remove(&new);
+        }
+    }
+
+    fn remove(&mut self, hashes: &[Vec<u8>]) {
+        for hash in hashes {
+            self.bytes -= self.blocks.remove(hash).map_or(0, |bytes| bytes.len());
+        }
+    }
+}
+
+fn put(
+    blocks: &mut BTreeMap<Vec<u8>, Vec<u8>>,
+    sum: &mut usize,
+    new: &mut Vec<Vec<u8>>,
+    block: Block,
+) -> Result<(), ShareError> {
+    let hash = block.cid().multihash();
+    if blocks.contains_key(&hash) {
+        return Ok(());
+    }
+    if *sum + block.bytes().len() > MAX_SHARED_BYTES {
+        return Err(ShareError::Full);
+    }
+    *sum += block.bytes().len();
+    new.push(hash.clone());
+    blocks.insert(hash, block.into_bytes());
+    Ok(())
+}

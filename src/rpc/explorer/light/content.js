@@ -1,0 +1,278 @@
+// Content: fetches a file by its CID from the client's peers, and shares files with those that ask. The module that has
+// content checks and makes all blocks; it is loaded when a person or a peer needs it. What peers say comes from the
+// client.
+
+/** Messages of peers that wait while the module is loaded, and their kind: nobody was asked for anything before. */
+const MAX_EARLY = 64;
+const WANT_BLOCKS = 36;
+/** Bytes that wait in a channel before the next block is given to it. */
+const MAX_UNSENT = 1 << 20;
+/** Bytes of a file that is shared that the module is given at a time. */
+const SLICE = 1 << 20;
+/** Bytes of a file that are shown as text, and of the largest picture that is shown. */
+const MAX_SHOWN = [64 << 10, 16 << 20];
+/** What a picture begins with: only these are shown as such, so no other format can claim to be one. */
+const PICTURES = {
+    "image/png": /^\x89PNG\r\n/,
+    "image/jpeg": /^\xff\xd8\xff/,
+    "image/gif": /^GIF8/,
+    "image/webp": /^RIFF....WEBP/s,
+};
+
+const content = {
+    client: undefined,
+    /** The module, once it is loaded. */
+    module: undefined,
+    loading: undefined,
+    /** What peers said before. */
+    early: [],
+    /** Peers that were heard of, by the number of their connection. */
+    names: new Map(),
+    /** The file that is fetched: its parts so far, its first bytes, and the peers that sent false blocks. */
+    file: undefined,
+    url: undefined,
+    /** Files that are shared: CID, name and bytes of each. */
+    shared: [],
+
+    /** A client has begun. */
+    attach(client) {
+        this.client = client;
+        $("content").hidden = false;
+        this.drawShared();
+    },
+    load() {
+        this.loading ??= (async () => {
+            const { exports } = await WebAssembly.instantiate(await loadModule("library"));
+            this.module = { exports, ...memory(exports) };
+            for (const [number, bytes] of this.early.splice(0)) this.take(number, bytes);
+        })();
+        return this.loading;
+    },
+    /** Does something for the client, which goes on whatever comes of it. After a trap the module is not used again. */
+    try(what) {
+        try {
+            what();
+        } catch (error) {
+            this.module = undefined;
+            this.loading = Promise.reject(error);
+            this.loading.catch(() => tell(`content rests until the page is loaded again: ${error.message}`));
+        }
+    },
+    /** The client says what a peer says: a message, or nothing if the peer offers content. */
+    heard(number, name, bytes) {
+        this.names.set(number, name);
+        if (this.module) return this.try(() => this.take(number, bytes));
+        if (bytes.length > 0 && (bytes[0] !== WANT_BLOCKS || this.early.length >= MAX_EARLY)) return;
+        this.early.push([number, bytes]);
+        if (bytes.length > 0) this.load().catch((error) => tell(error.message));
+    },
+    take(number, bytes) {
+        this.module.put(bytes);
+        this.module.exports.received(number, performance.now());
+        this.act();
+        this.serve();
+    },
+    /** A connection of the client has ended. */
+    gone(number) {
+        this.early = this.early.filter(([early]) => early !== number);
+        if (!this.module) return;
+        this.try(() => {
+            this.module.exports.gone(number, performance.now());
+            this.act();
+        });
+    },
+    /** Calls a function on bytes: the answer's text; throws an error's. */
+    ask(name, bytes, ...more) {
+        this.module.put(bytes);
+        const given = this.module.exports[name](...more) === 1;
+        const answer = new TextDecoder().decode(this.module.output());
+        if (!given) throw new Error(answer);
+        return answer;
+    },
+    act() {
+        for (let next; (next = this.module.exports.next_output()) !== 0n; ) {
+            const [kind, argument] = [Number(next >> 32n), Number(next & 0xffffffffn)];
+            const bytes = this.module.output();
+            if (kind === 1) this.client?.send(argument, bytes);
+            else if (kind === 2) {
+                this.file?.liars.add(this.names.get(argument));
+                this.client?.call("penalise", bytes, argument);
+            } else if (kind === 3) {
+                // As a part of its own, which the browser may keep on the disk.
+                this.file.parts.push(new Blob([bytes]));
+                if (this.file.first.length === 0) this.file.first = bytes.slice(0, MAX_SHOWN[0]);
+            } else if (kind === 4) this.again ??= setTimeout(() => this.tick(), 0);
+            else if (kind === 5) this.ended(argument === 1, new TextDecoder().decode(bytes));
+        }
+        this.draw();
+    },
+    tick() {
+        clearTimeout(this.again);
+        this.again = undefined;
+        this.module.exports.tick(performance.now());
+        this.act();
+    },
+    /** Gives peers what they want, each a block in turn, as far as their channels take it. */
+    serve() {
+        clearTimeout(this.serving);
+        for (let sent = true; sent; ) {
+            sent = false;
+            for (const number of this.client?.connections() ?? []) {
+                if (this.client.unsent(number) > MAX_UNSENT) continue;
+                if (this.module.exports.serve(number, performance.now()) !== 1) continue;
+                this.client.send(number, this.module.output());
+                sent = true;
+            }
+        }
+        if (this.module.exports.owes() === 1) this.serving = setTimeout(() => this.serve(), 50);
+    },
+
+    /** Fetches what a text names, a CID with or without a path, in place of another file. */
+    async fetch(text, name) {
+        this.stop();
+        $("fetch-state").textContent = "one moment";
+        await this.load();
+        this.ask("fetch", bytesOf(text), performance.now());
+        const last = text.replace(/\/+$/, "").split("/").at(-1);
+        const timer = setInterval(() => this.tick(), 1_000);
+        const since = performance.now();
+        this.file = { name: name ?? last, parts: [], first: new Uint8Array(), liars: new Set(), since, timer };
+        this.act();
+    },
+    stop() {
+        if (this.file) clearInterval(this.file.timer);
+        this.file = undefined;
+        this.module?.exports.stop();
+        if (this.url) URL.revokeObjectURL(this.url);
+        this.url = undefined;
+        $("fetched").hidden = true;
+        for (const id of ["fetch-state", "fetch-from", "fetched-text"]) $(id).textContent = "";
+        $("fetched-picture").removeAttribute("src");
+    },
+    /** Shows how far the fetch has come. */
+    draw() {
+        if (!this.file) return;
+        this.module.exports.progress();
+        const lines = new TextDecoder().decode(this.module.output()).split("\n").map((line) => line.split(" "));
+        const [[read, size], ...given] = lines;
+        if (!this.file.ended) $("fetch-state").textContent = size === "-" ? "asking" : `${read} of ${size} bytes`;
+        const rows = given.map(([number, bytes]) => [this.names.get(Number(number)), `sent ${bytes} bytes`]);
+        for (const liar of this.file.liars) rows.push([liar, "sent a false block, and was dropped"]);
+        $("fetch-from").replaceChildren(
+            ...rows.map(([name, what]) => {
+                const [row, code] = ["li", "code"].map((tag) => document.createElement(tag));
+                code.textContent = name;
+                row.append(code, ` ${what}`);
+                return row;
+            }),
+        );
+    },
+    ended(isWhole, why) {
+        const { file } = this;
+        clearInterval(file.timer);
+        file.ended = true;
+        if (!isWhole) {
+            $("fetch-state").textContent = why;
+            return;
+        }
+        const start = String.fromCharCode(...file.first.slice(0, 16));
+        const picture = Object.keys(PICTURES).find((type) => PICTURES[type].test(start));
+        // Nothing of it is ever a document here: it has no other type than a picture's, and no script runs in a picture.
+        const whole = new Blob(file.parts, { type: picture ?? "application/octet-stream" });
+        const seconds = ((performance.now() - file.since) / 1_000).toFixed(2);
+        $("fetch-state").textContent = `${whole.size} bytes in ${seconds} s, each block checked`;
+        this.url = URL.createObjectURL(whole);
+        $("save-file").href = this.url;
+        $("save-file").download = file.name;
+        $("save-file").textContent = `Save ${file.name}`;
+        const isShown = picture !== undefined && whole.size <= MAX_SHOWN[1];
+        $("fetched-picture").hidden = !isShown;
+        if (isShown) $("fetched-picture").src = this.url;
+        else $("fetched-text").textContent = textOf(file.first, whole.size);
+        $("fetched").hidden = false;
+    },
+
+    /** Shares a file: reads it, has its blocks made, and shows its CID. */
+    async share(file) {
+        await this.load();
+        this.module.exports.share();
+        for (let at = 0; at < file.size; at += SLICE) {
+            const bytes = await file.slice(at, at + SLICE).arrayBuffer();
+            this.ask("write", new Uint8Array(bytes));
+        }
+        const cid = this.ask("finish", new Uint8Array());
+        this.shared.push({ cid, name: file.name, size: file.size });
+        this.drawShared();
+    },
+    drawShared() {
+        $("shared").replaceChildren(...this.shared.map((file) => this.row(file)));
+        $("unshare").hidden = this.shared.length === 0;
+    },
+    /** A file that is shared, with a link that names this page and its nodes. */
+    row({ cid, name, size }) {
+        const [row, code, link] = ["li", "code", "a"].map((tag) => document.createElement(tag));
+        code.textContent = cid;
+        const peers = this.client.peers.map((peer) => `&peer=${peer}`).join("");
+        const names = `cid=${cid}&name=${encodeURIComponent(name)}&page=${this.client.id}`;
+        link.href = `${location.href.split("#")[0]}#${names}${peers}`;
+        link.textContent = "link for another page";
+        row.append(code, ` ${name}, ${size} bytes `, link);
+        return row;
+    },
+    clear() {
+        this.module?.exports.clear();
+        this.shared = [];
+        this.drawShared();
+    },
+    /** Fetches what the page's link names. */
+    open() {
+        const cid = linked("cid");
+        if (!cid) return;
+        $("cid").value = cid;
+        report("fetch-state", () => this.fetch(cid, linked("name")));
+    },
+};
+
+/** The beginning of a file as text, if it is one. */
+function textOf(first, size) {
+    try {
+        // A character may be cut at the end of what is shown.
+        const text = new TextDecoder("utf-8", { fatal: true }).decode(first, { stream: first.length < size });
+        if (text.includes("\0")) return "";
+        return first.length < size ? `${text}…` : text;
+    } catch {
+        return "";
+    }
+}
+
+/** Does something, and shows what goes wrong. */
+async function report(place, what) {
+    try {
+        await what();
+    } catch (error) {
+        $(place).textContent = error.message;
+    }
+}
+
+let sharing = Promise.resolve();
+
+/** Shares files, one after the other. */
+function shareAll(files) {
+    $("share-error").textContent = "";
+    for (const file of files) sharing = sharing.then(() => report("share-error", () => content.share(file)));
+}
+
+$("fetch").addEventListener("submit", (event) => {
+    event.preventDefault();
+    report("fetch-state", () => content.fetch($("cid").value.trim()));
+});
+$("files").addEventListener("change", () => {
+    shareAll([...$("files").files]);
+    $("files").value = "";
+});
+$("unshare").addEventListener("click", () => content.clear());
+$("content").addEventListener("dragover", (event) => event.preventDefault());
+$("content").addEventListener("drop", (event) => {
+    event.preventDefault();
+    shareAll([...event.dataTransfer.files]);
+});

@@ -1,0 +1,396 @@
+//! Content in a page: a file fetched from peers of which some lie, stall or lack it, and files shared with peers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cairn::ipld::dagpb::{self, Link};
+use cairn::ipld::{Block, Cid, Codec, Data, FileBuilder, HashFunction, Kind, Metadata, Options};
+use cairn::light::library::{
+    FetchError, Library, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PATIENCE, RETRY, STALL, ShareError,
+    UPLOAD_BURST,
+};
+use cairn::p2p::PeerId;
+use cairn::p2p::content_message::ContentMessage;
+use cairn::p2p::wants::{ContentBlock, ContentFault, Have, MAX_WANTS, Want};
+use cairn::primitives::time::MonoTime;
+
+const START: MonoTime = MonoTime::from_millis(1_000);
+
+/// Bytes that do not repeat.
+fn bytes(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+}
+
+/// The blocks of a file by multihash, and its root.
+fn blocks(file: &[u8]) -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid) {
+    let mut blocks = BTreeMap::new();
+    let mut sink = |block: Block| {
+        blocks.insert(block.cid().multihash(), block.into_bytes());
+        Ok::<(), ()>(())
+    };
+    let mut builder = FileBuilder::new(&Options::default(), Metadata::NONE);
+    builder.write(file, &mut sink).unwrap();
+    let root = builder.finish(&mut sink).unwrap();
+    (blocks, root.cid)
+}
+
+/// What a peer does when it is asked for a block.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Honest,
+    /// Sends other bytes.
+    Lie,
+    /// Says nothing.
+    Stall,
+    /// Has nothing.
+    Lack,
+}
+
+/// A library and its peers, in virtual time. A penalised peer that lied is gone.
+struct World {
+    library: Library,
+    now: MonoTime,
+    blocks: BTreeMap<Vec<u8>, Vec<u8>>,
+    peers: BTreeMap<PeerId, Manner>,
+    file: Vec<u8>,
+    faults: Vec<(PeerId, ContentFault)>,
+    /// Wants of whole blocks, by peer.
+    asked: BTreeMap<PeerId, usize>,
+}
+
+impl World {
+    fn new(blocks: BTreeMap<Vec<u8>, Vec<u8>>, manners: &[Manner]) -> Self {
+        let peers: BTreeMap<PeerId, Manner> = (1..).map(PeerId).zip(manners.iter().copied()).collect();
+        let mut library = Library::default();
+        peers.keys().for_each(|peer| library.offers(START, *peer));
+        let (file, faults, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { library, now: START, blocks, peers, file, faults, asked }
+    }
+
+    /// Carries out what the library wants until it is done, or `until`.
+    fn run(&mut self, until: Duration) -> Option<Result<(), FetchError>> {
+        let end = self.now + until;
+        loop {
+            let mut again = false;
+            while let Some(output) = self.library.next_output() {
+                match output {
+                    Output::Again => again = true,
+                    Output::Piece(bytes) => self.file.extend(bytes),
+                    Output::Ended(result) => return Some(result),
+                    Output::Penalise(peer, fault) => {
+                        self.faults.push((peer, fault));
+                        self.peers.remove(&peer);
+                        self.library.gone(self.now, peer);
+                    }
+                    Output::Send(peer, ContentMessage::Wants(wants)) => self.answer(peer, wants),
+                    Output::Send(_, other) => panic!("it sends {other:?}"),
+                }
+            }
+            if !again {
+                self.now += Duration::from_secs(1);
+                if self.now > end {
+                    return None;
+                }
+            }
+            self.library.tick(self.now);
+        }
+    }
+
+    fn answer(&mut self, peer: PeerId, wants: Vec<Want>) {
+        *self.asked.entry(peer).or_default() += wants.len();
+        for Want { hash, whole } in wants {
+            assert!(whole);
+            let block = self.blocks.get(&hash).cloned();
+            let message = match (self.peers.get(&peer), block) {
+                (Some(Manner::Honest), Some(bytes)) => ContentMessage::Block(ContentBlock { hash, bytes }),
+                (Some(Manner::Lie), Some(mut bytes)) => {
+                    bytes[0] ^= 1;
+                    ContentMessage::Block(ContentBlock { hash, bytes })
+                }
+                (Some(Manner::Honest | Manner::Lie | Manner::Lack), _) => {
+                    ContentMessage::Haves(vec![Have { hash, here: false }])
+                }
+                (Some(Manner::Stall) | None, _) => continue,
+            };
+            self.library.received(self.now, peer, message);
+        }
+    }
+
+    /// Fetches, and has the whole file.
+    fn fetches(&mut self, text: &str, file: &[u8]) {
+        self.library.fetch(self.now, text).unwrap();
+        assert_eq!(self.run(PATIENCE), Some(Ok(())));
+        assert!(self.file == file, "{} bytes of {}", self.file.len(), file.len());
+    }
+}
+
+#[test]
+fn a_file_comes_whole_from_several_peers() {
+    let file = bytes(5_000_000);
+    let (blocks, root) = blocks(&file);
+    let mut world = World::new(blocks, &[Manner::Honest, Manner::Honest, Manner::Lack]);
+    world.fetches(&format!("/ipfs/{root}"), &file);
+    assert!(world.faults.is_empty());
+    // Each block once, but for what a peer lacked; both gave.
+    let [first, second] = [1, 2].map(|peer| world.asked[&PeerId(peer)]);
+    assert!(first > 2 && second > 2 && first + second == 5_000_000_usize.div_ceil(262_144) + 1, "{:?}", world.asked);
+}
+
+#[test]
+fn files_of_any_shape_come_whole() {
+    // Empty, of one block, of repeated blocks, and of more than one level of nodes.
+    for file in [Vec::new(), bytes(1), vec![0; 20_000_000], bytes(175 * 262_144)] {
+        let (blocks, root) = blocks(&file);
+        World::new(blocks, &[Manner::Honest]).fetches(&root.to_string(), &file);
+    }
+    // A raw block, a block in its CID, and a file by its path.
+    let raw = bytes(1_000);
+    let cid = Cid::v1(Codec::RAW, HashFunction::Sha2_256, &raw).unwrap();
+    let inline = Cid::v1(Codec::RAW, HashFunction::Identity, b"inline").unwrap();
+    let data = Data::new(Kind::Directory).encode();
+    let directory = dagpb::encode(&[Link { name: b"name".to_vec(), cid, size: 1_000 }], &data);
+    let above = Cid::v0(&directory).unwrap();
+    let known: BTreeMap<_, _> = [(cid.multihash(), raw.clone()), (above.multihash(), directory)].into();
+    World::new(known.clone(), &[Manner::Honest]).fetches(&cid.to_string(), &raw);
+    World::new(known.clone(), &[]).fetches(&inline.to_string(), b"inline");
+    World::new(known.clone(), &[Manner::Honest]).fetches(&format!("ipfs://{above}/name/"), &raw);
+    let mut world = World::new(known, &[Manner::Honest]);
+    for (text, why) in [(format!("{above}/other"), "no entry"), (above.to_string(), "a directory")] {
+        world.library.fetch(world.now, &text).unwrap();
+        let Some(Err(error)) = world.run(PATIENCE) else { panic!("{text} is a file") };
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    assert!(matches!(world.library.fetch(world.now, "nothing"), Err(FetchError::Cid(_))));
+}
+
+#[test]
+fn a_peer_that_lies_is_named_and_the_block_asked_of_others() {
+    let file = bytes(1_000_000);
+    let (blocks, root) = blocks(&file);
+    let mut world = World::new(blocks, &[Manner::Lie, Manner::Honest]);
+    world.fetches(&root.to_string(), &file);
+    let [(PeerId(1), ContentFault::False { hash })] = &world.faults[..] else { panic!("{:?}", world.faults) };
+    assert!(world.blocks.contains_key(hash));
+}
+
+#[test]
+fn a_peer_that_stalls_loses_what_it_was_asked_for() {
+    let file = bytes(1_000_000);
+    let (blocks, root) = blocks(&file);
+    let mut world = World::new(blocks, &[Manner::Stall, Manner::Honest]);
+    world.fetches(&root.to_string(), &file);
+    assert!(world.now < START + 3 * STALL, "it goes on after {:?}", world.now);
+    assert!(world.faults.is_empty());
+}
+
+#[test]
+fn what_nobody_sends_ends_and_what_comes_late_is_found() {
+    let file = bytes(300_000);
+    let (blocks, root) = blocks(&file);
+    let mut world = World::new(blocks, &[Manner::Lack, Manner::Stall]);
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    let ended = world.run(2 * PATIENCE);
+    assert_eq!(ended, Some(Err(FetchError::Absent { cid: root.into(), peers: 2 })));
+    assert!(START + PATIENCE <= world.now && world.now < START + 2 * PATIENCE);
+    // Asked again and again, but not more often than it may be.
+    assert!(world.asked[&PeerId(1)] <= (PATIENCE.as_secs() / RETRY.as_secs()) as usize + 1, "{:?}", world.asked);
+
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    assert_eq!(world.run(RETRY), None);
+    world.peers.insert(PeerId(1), Manner::Honest);
+    assert_eq!(world.run(2 * RETRY), Some(Ok(())));
+    // And a peer that comes later is asked.
+    let mut world = World::new(world.blocks, &[]);
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    assert_eq!(world.run(RETRY), None);
+    world.peers.insert(PeerId(7), Manner::Honest);
+    world.library.offers(world.now, PeerId(7));
+    assert_eq!(world.run(RETRY), Some(Ok(())));
+    assert!(world.file == file);
+}
+
+#[test]
+fn what_was_not_asked_for_is_an_offence() {
+    let mut world = World::new(BTreeMap::new(), &[Manner::Honest; 2]);
+    let (hash, bytes) = (vec![0x12, 32], vec![1]);
+    world.library.received(START, PeerId(1), ContentMessage::Block(ContentBlock { hash: hash.clone(), bytes }));
+    world.library.received(START, PeerId(2), ContentMessage::Haves(vec![Have { hash, here: true }]));
+    world.run(Duration::ZERO);
+    let unrequested = |peer| (PeerId(peer), ContentFault::Unrequested);
+    assert_eq!(world.faults, [unrequested(1), unrequested(2)]);
+}
+
+#[test]
+fn a_file_larger_than_a_page_keeps_is_refused_at_its_root() {
+    let leaf = bytes(1 << 20);
+    let cid = Cid::v1(Codec::RAW, HashFunction::Sha2_256, &leaf).unwrap();
+    let count = MAX_FILE_BYTES as usize / leaf.len() + 1;
+    let link = Link { name: Vec::new(), cid, size: leaf.len() as u64 };
+    let sizes = vec![leaf.len() as u64; count];
+    let data = Data { file_size: Some(sizes.iter().sum()), block_sizes: sizes, ..Data::new(Kind::File) };
+    let root = dagpb::encode(&vec![link; count], &data.encode());
+    let top = Cid::v0(&root).unwrap();
+    let mut world = World::new([(top.multihash(), root), (cid.multihash(), leaf)].into(), &[Manner::Honest]);
+    world.library.fetch(world.now, &top.to_string()).unwrap();
+    let ended = world.run(PATIENCE);
+    assert_eq!(ended, Some(Err(FetchError::TooLarge { size: (count << 20) as u64 })));
+    assert_eq!((world.asked[&PeerId(1)], world.file.len()), (1, 0));
+}
+
+/// Shares a file: its CID.
+fn share(library: &mut Library, file: &[u8]) -> Result<Cid, ShareError> {
+    library.share();
+    file.chunks(1 << 20).try_for_each(|piece| library.write(piece))?;
+    library.finish()
+}
+
+/// All answers that a peer is given at a time.
+fn answers(library: &mut Library, now: MonoTime, peer: PeerId) -> Vec<ContentMessage> {
+    std::iter::from_fn(|| library.answer(now, peer)).collect()
+}
+
+#[test]
+fn a_shared_file_has_the_cid_of_the_command_and_is_served() {
+    let file = bytes(3_000_000);
+    let (blocks, root) = blocks(&file);
+    let mut library = Library::default();
+    assert_eq!(share(&mut library, &file), Ok(root));
+    assert!(library.is_sharing());
+    let peer = PeerId(1);
+    let absent = vec![0x12, 32, 1];
+    let mut wants: Vec<Want> = blocks.keys().map(|hash| Want { hash: hash.clone(), whole: true }).collect();
+    wants.insert(0, Want { hash: root.multihash(), whole: false });
+    wants.insert(1, Want { hash: absent.clone(), whole: true });
+    library.received(START, peer, ContentMessage::Wants(wants));
+    assert!(library.owes());
+    let mut given = answers(&mut library, START, peer).into_iter();
+    let words = [(root.multihash(), true), (absent, false)].map(|(hash, here)| Have { hash, here });
+    assert_eq!(given.next(), Some(ContentMessage::Haves(words.to_vec())));
+    let sent: BTreeMap<Vec<u8>, Vec<u8>> = given
+        .map(|message| match message {
+            ContentMessage::Block(block) => (block.hash, block.bytes),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(sent == blocks && !library.owes());
+    // What is shared here is read without a peer.
+    library.fetch(START, &root.to_string()).unwrap();
+    let mut world = World { library, ..World::new(BTreeMap::new(), &[]) };
+    assert_eq!(world.run(PATIENCE), Some(Ok(())));
+    assert!(world.file == file);
+    world.library.clear();
+    assert!(!world.library.is_sharing());
+}
+
+#[test]
+fn what_peers_are_given_is_bounded() {
+    let mut library = Library::default();
+    let root = share(&mut library, &bytes(200_000)).unwrap();
+    let (first, second) = (PeerId(1), PeerId(2));
+    let list = |count| ContentMessage::Wants(vec![Want { hash: root.multihash(), whole: true }; count]);
+    for _ in 0..MAX_WAITING / MAX_WANTS {
+        library.received(START, first, list(MAX_WANTS));
+    }
+    assert_eq!(library.next_output(), None);
+    library.received(START, first, list(1));
+    assert_eq!(library.next_output(), Some(Output::Penalise(first, ContentFault::Flood)));
+    library.received(START, second, list(MAX_WANTS));
+    // At once no more than the burst, both together; then 5 MB a second.
+    let most = UPLOAD_BURST as usize / 200_000;
+    let mut count = |now, peer| answers(&mut library, now, peer).len();
+    let given = count(START, first) + count(START, second);
+    assert!((most - 1..=most).contains(&given), "{given} blocks");
+    let later = START + Duration::from_secs(1);
+    assert!((24..=25).contains(&(count(later, second) + count(later, first))));
+    library.gone(later, first);
+    library.gone(later, second);
+    assert!(!library.owes());
+
+    // Questions cost, too: there is not enough left for these.
+    let questions = ContentMessage::Wants(vec![Want { hash: vec![0], whole: false }; MAX_WANTS]);
+    library.received(later, first, questions);
+    let words = answers(&mut library, later, first);
+    assert!(words.len() <= 1 && library.owes(), "{words:?}");
+}
+
+#[test]
+fn no_more_is_shared_than_there_is_room_for() {
+    let mut library = Library::default();
+    let small = share(&mut library, b"small").unwrap();
+    assert_eq!(share(&mut library, &bytes(MAX_SHARED_BYTES)), Err(ShareError::Full));
+    assert_eq!(library.finish(), Err(ShareError::NotBegun));
+    // What was there before is there still, and there is room again.
+    library.received(START, PeerId(1), ContentMessage::Wants(vec![Want { hash: small.multihash(), whole: false }]));
+    let here = ContentMessage::Haves(vec![Have { hash: small.multihash(), here: true }]);
+    assert_eq!(library.answer(START, PeerId(1)), Some(here));
+    assert!(share(&mut library, &bytes(MAX_SHARED_BYTES / 2)).is_ok());
+}
+
+#[test]
+fn whatever_peers_say_the_file_is_right_or_there_is_none() {
+    let file = bytes(700_000);
+    let (blocks, root) = blocks(&file);
+    let hashes: Vec<&Vec<u8>> = blocks.keys().collect();
+    let mut whole = 0;
+    for seed in 0..300_u64 {
+        let mut state = seed;
+        let mut chance = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let (mut library, mut now, mut read) = (Library::default(), START, Vec::new());
+        library.fetch(now, &root.to_string()).unwrap();
+        let mut asked: Vec<(PeerId, Vec<u8>)> = Vec::new();
+        let mut ended = None;
+        for _ in 0..400 {
+            let peer = PeerId(chance(4) as u64);
+            // Mostly about what it was asked for.
+            let (peer, hash) = match asked.len() {
+                0 => (peer, hashes[chance(hashes.len())].clone()),
+                count if chance(4) > 0 => asked.swap_remove(chance(count)),
+                _ => (peer, hashes[chance(hashes.len())].clone()),
+            };
+            let mut bytes = blocks[&hash].clone();
+            match chance(9) {
+                0 => library.gone(now, peer),
+                1 | 2 => library.offers(now, peer),
+                3 => library.received(now, peer, ContentMessage::Haves(vec![Have { hash, here: chance(2) == 0 }])),
+                4 => {
+                    let place = chance(bytes.len());
+                    bytes[place] ^= 1 << chance(8);
+                    library.received(now, peer, ContentMessage::Block(ContentBlock { hash, bytes }));
+                }
+                5 => {
+                    library.received(now, peer, ContentMessage::Wants(vec![Want { hash, whole: true }]));
+                    assert!(matches!(library.answer(now, peer), Some(ContentMessage::Haves(_))));
+                }
+                _ => library.received(now, peer, ContentMessage::Block(ContentBlock { hash, bytes })),
+            }
+            now += Duration::from_millis(chance(2_000) as u64);
+            library.tick(now);
+            while let Some(output) = library.next_output() {
+                match output {
+                    Output::Send(peer, ContentMessage::Wants(wants)) => {
+                        asked.extend(wants.into_iter().map(|want| (peer, want.hash)));
+                    }
+                    Output::Send(_, other) => panic!("it sends {other:?}"),
+                    Output::Piece(bytes) => read.extend(bytes),
+                    Output::Ended(result) => ended = Some(result),
+                    Output::Penalise(..) | Output::Again => {}
+                }
+            }
+            if ended.is_some() {
+                break;
+            }
+        }
+        match ended {
+            Some(Ok(())) => {
+                assert!(read == file, "seed {seed}");
+                whole += 1;
+            }
+            Some(Err(error)) => assert!(matches!(error, FetchError::Absent { .. }), "seed {seed}: {error}"),
+            None => {}
+        }
+    }
+    assert!(whole > 100, "{whole} of 300");
+}

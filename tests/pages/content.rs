@@ -1,0 +1,165 @@
+//! Content in the light client's page: fetched from a node, shared from page to page and with a node, and a page that
+//! lies.
+
+use std::fs;
+use std::path::Path;
+
+use crate::browser::Browser;
+use crate::calls::wait_for_pages;
+use crate::light::{LISTEN, Scene};
+use crate::process::wait_for;
+
+/// Bytes of the files: some more than a whole number of blocks.
+const SIZE: usize = 8_000_001;
+
+/// Bytes that do not repeat.
+fn bytes(seed: u64) -> Vec<u8> {
+    (0..SIZE as u64).map(|i| ((i ^ seed << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
+}
+
+/// Has the page fetch a file by its CID, and waits until it is there.
+fn fetch(browser: &Browser, cid: &str) {
+    browser.run("document.getElementById('cid').value = arguments[0]", &[cid.into()]);
+    browser.click("#fetch button");
+    wait_for_file(browser);
+}
+
+fn wait_for_file(browser: &Browser) {
+    browser.wait("document.getElementById('fetch-state').textContent.endsWith('each block checked')");
+    println!("{}, {}", browser.text("#fetch-state"), browser.text("#fetch-from").replace('\n', "; "));
+}
+
+/// Saves the file that was fetched, as a person would, and reads it.
+fn saved(browser: &Browser, name: &str) -> Vec<u8> {
+    assert_eq!(browser.text("#save-file"), format!("Save {name}"));
+    browser.click("#save-file");
+    let file = browser.downloads().join(name);
+    // It has its name once it is whole.
+    wait_for("the download", || fs::read(&file).ok().filter(|bytes| !bytes.is_empty()))
+}
+
+/// Has the page share a file: its CID, and the link for other pages.
+fn share(browser: &Browser, file: &Path) -> (String, String) {
+    browser.choose("#files", &[file]);
+    browser.wait("document.querySelector('#shared a')");
+    let link = browser.run("return document.querySelector('#shared a').href", &[]);
+    (browser.text("#shared code"), link.as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_page_fetches_from_a_node_and_shows_what_is_safe() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let add = |name: &str, bytes: &[u8]| {
+        fs::write(scene.place.path(name), bytes).unwrap();
+        scene.place.run("a", &["content", "add", "-Q", name]).ok()
+    };
+    let file = bytes(1);
+    let cid = add("film.bin", &file);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    fetch(&browser, &cid);
+    assert!(saved(&browser, &cid) == file, "other bytes");
+    let from = browser.text("#fetch-from");
+    assert!(from.starts_with("/ip4/127.0.0.1/udp/") && from.lines().count() == 1, "{from}");
+
+    // One raw block; and by a path, in a directory.
+    let raw = scene.place.run("a", &["content", "add", "-Q", "--cid-version", "1", "genesis.json"]).ok();
+    fetch(&browser, &raw);
+    let text = browser.run("return document.getElementById('fetched-text').textContent", &[]);
+    assert_eq!(text, fs::read_to_string(scene.place.path("genesis.json")).unwrap());
+    fs::create_dir_all(scene.place.path("site/img")).unwrap();
+    // What a document would run is text here.
+    let hostile = "<script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">";
+    fs::write(scene.place.path("site/index.html"), hostile).unwrap();
+    let dot = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let dot = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, dot).unwrap();
+    fs::write(scene.place.path("site/img/dot.png"), dot).unwrap();
+    let site = scene.place.run("a", &["content", "add", "-rQ", "site"]).ok();
+    fetch(&browser, &format!("/ipfs/{site}/index.html"));
+    assert_eq!(browser.text("#fetched-text"), hostile);
+    assert!(saved(&browser, "index.html") == hostile.as_bytes());
+    fetch(&browser, &format!("{site}/img/dot.png"));
+    browser.wait("document.getElementById('fetched-picture').naturalWidth === 1");
+    assert_eq!(browser.text("#fetched-text"), "");
+    assert_ne!(browser.run("return document.title", &[]), "run");
+
+    // What is no file, and what is no CID.
+    for (text, why) in [(site.as_str(), "is a directory"), ("nothing", "not a CID")] {
+        browser.run("document.getElementById('cid').value = arguments[0]", &[text.into()]);
+        browser.click("#fetch button");
+        browser.wait(&format!("document.getElementById('fetch-state').textContent.includes('{why}')"));
+    }
+    browser.is_well(&node.url());
+}
+
+#[test]
+fn pages_share_files_with_each_other_and_with_a_node() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let page = format!("{}light", node.url());
+    let (first, second) = (Browser::open(&page), Browser::open(&page));
+    [&first, &second].iter().for_each(|browser| wait_for_pages(browser, 1));
+    let file = bytes(2);
+    fs::write(scene.place.path("film.bin"), &file).unwrap();
+    let (cid, link) = share(&first, &scene.place.path("film.bin"));
+    assert_eq!(cid, scene.place.run("a", &["content", "add", "-nQ", "film.bin"]).ok());
+
+    // The node has it from the page, and forgets it again.
+    scene.place.run("a", &["content", "get", &cid, "-o", "copy"]).ok();
+    assert!(fs::read(scene.place.path("copy")).unwrap() == file, "other bytes");
+    scene.place.run("a", &["content", "gc"]).ok();
+
+    // A page that is opened by the link finds the one that shares it.
+    let third = Browser::open(&link);
+    wait_for_file(&third);
+    assert!(third.text("#fetch-from").starts_with("page/"), "{}", third.text("#fetch-from"));
+    assert!(saved(&third, "film.bin") == file, "other bytes");
+    drop(third);
+
+    fetch(&second, &cid);
+    // No node is needed.
+    node.kill();
+    fetch(&second, &cid);
+    let from = second.text("#fetch-from");
+    assert!(from.starts_with("page/") && from.lines().count() == 1, "{from}");
+    assert!(saved(&second, &cid) == file, "other bytes");
+
+    first.click("#unshare");
+    assert_eq!(first.text("#shared"), "");
+}
+
+#[test]
+fn a_page_that_sends_a_false_block_is_dropped_and_named() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let page = format!("{}light", node.url());
+    let file = bytes(3);
+    fs::write(scene.place.path("film.bin"), &file).unwrap();
+    let cid = scene.place.run("a", &["content", "add", "-Q", "film.bin"]).ok();
+
+    // The page as a file, changed so that it sends other bytes.
+    let liar = Browser::open(&node.url());
+    let text = liar.run_async("return await (await fetch('/light')).text()");
+    let honest = "this.client.send(number, this.module.output());";
+    let lie = "const bytes = this.module.output(); bytes[bytes.length - 1] ^= 1; this.client.send(number, bytes);";
+    let text = text.as_str().unwrap();
+    assert_eq!(text.matches(honest).count(), 1);
+    let changed = text.replace(honest, lie).replace("http-equiv=\"Content-Security-Policy\"", "name=\"none\"");
+    let place = scene.place.path("liar.html");
+    fs::write(&place, changed).unwrap();
+    liar.go(&format!("file://{}", place.display()));
+    let browser = Browser::open(&page);
+    [&liar, &browser].iter().for_each(|browser| wait_for_pages(browser, 1));
+    assert_eq!(share(&liar, &scene.place.path("film.bin")).0, cid);
+
+    fetch(&browser, &cid);
+    assert!(saved(&browser, &cid) == file, "other bytes");
+    let from = browser.text("#fetch-from");
+    let [node, page] = [0, 1].map(|line| from.lines().nth(line).unwrap_or_default());
+    assert!(node.starts_with("/ip4/127.0.0.1/udp/"), "{from}");
+    assert!(page.starts_with("page/") && page.ends_with(" sent a false block, and was dropped"), "{from}");
+    let name = page.split(' ').next().unwrap();
+    let told = format!("{name} lied: it sent other bytes than those of the content block ");
+    browser.wait(&format!("document.getElementById('log').textContent.includes('{told}')"));
+    wait_for_pages(&browser, 0);
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::FetchError;
 use crate::ipld::Cid;
-use crate::ipld::read::{FileReader, PathReader};
+use crate::ipld::read::{FileReader, PathReader, ReadError};
 
 /// Links that it looks ahead. So many blocks of 2 MiB are held at most, for one that comes before its turn waits.
 pub(super) const AHEAD: usize = 16;
@@ -16,8 +16,26 @@ const STEP_BLOCKS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
 
 enum Reader {
-    Path(Box<PathReader>),
+    Path {
+        way: Box<PathReader>,
+        /// The block that it needs next.
+        next: Cid,
+    },
     File(FileReader),
+}
+
+impl Reader {
+    /// Of what is at the end of a path, where the file begins.
+    fn along(way: Box<PathReader>) -> Result<Self, ReadError> {
+        Ok(match way.wanted()? {
+            Some(next) => Self::Path { way, next },
+            None => Self::of_file(&way),
+        })
+    }
+
+    fn of_file(way: &PathReader) -> Self {
+        Self::File(FileReader::new(way.found(), 0..u64::MAX))
+    }
 }
 
 /// What a step brought.
@@ -45,30 +63,18 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Of the file at the end of `path` below `root`.
-    pub(super) fn new(root: Cid, path: &[u8]) -> Self {
-        let mut assembly = Self {
-            reader: Reader::Path(PathReader::new(root, path).into()),
-            held: BTreeMap::new(),
-            piece: Vec::new(),
-            read: 0,
-        };
-        assembly.leave_path();
-        assembly
-    }
-
-    /// At the end of the path the file begins.
-    fn leave_path(&mut self) {
-        if let Reader::Path(way) = &self.reader
-            && way.wanted().is_none()
-        {
-            self.reader = Reader::File(FileReader::new(way.found(), 0..u64::MAX));
-        }
+    ///
+    /// # Errors
+    /// [`FetchError::Read`] if a block of this codec has no path below it.
+    pub(super) fn new(root: Cid, path: &[u8]) -> Result<Self, FetchError> {
+        let reader = Reader::along(PathReader::new(root, path).into())?;
+        Ok(Self { reader, held: BTreeMap::new(), piece: Vec::new(), read: 0 })
     }
 
     /// The blocks that come next, in their order.
     fn upcoming(&self) -> impl Iterator<Item = Cid> {
         let (next, then) = match &self.reader {
-            Reader::Path(way) => (way.wanted(), None),
+            Reader::Path { next, .. } => (Some(*next), None),
             Reader::File(file) => (None, Some(file.upcoming())),
         };
         next.into_iter().chain(then.into_iter().flatten()).take(AHEAD)
@@ -88,7 +94,7 @@ impl Assembly {
     /// Bytes of the file that were read, and how many it has, once that is known.
     pub(super) fn progress(&self) -> (u64, Option<u64>) {
         let size = match &self.reader {
-            Reader::Path(_) => None,
+            Reader::Path { .. } => None,
             Reader::File(file) => file.size(),
         };
         (self.read, size)
@@ -108,7 +114,13 @@ impl Assembly {
             let inline = cid.inline().map(<[u8]>::to_vec);
             let Some(block) = inline.or_else(|| self.held.remove(&hash)) else { return Ok(Step::Waits) };
             match &mut self.reader {
-                Reader::Path(way) => way.supply(&block)?,
+                Reader::Path { way, next } => {
+                    way.supply(&block)?;
+                    match way.wanted()? {
+                        Some(wanted) => *next = wanted,
+                        None => self.reader = Reader::of_file(way),
+                    }
+                }
                 Reader::File(file) => {
                     let bytes = file.supply(&block)?;
                     if let Some(size) = file.size().filter(|size| *size > MAX_FILE_BYTES) {
@@ -118,7 +130,6 @@ impl Assembly {
                     self.read += bytes.len() as u64;
                 }
             }
-            self.leave_path();
             // The same bytes may come again soon.
             if self.upcoming().any(|next| next.multihash() == hash) {
                 self.held.insert(hash, block);

@@ -174,13 +174,13 @@ impl Library {
     /// Fetches the file that a text names by its CID and perhaps a path, in place of another.
     ///
     /// # Errors
-    /// [`FetchError::Cid`].
+    /// [`FetchError::Cid`], [`FetchError::Read`] if nothing can be below that CID.
     pub fn fetch(&mut self, now: MonoTime, text: &str) -> Result<(), FetchError> {
         let (root, path) = parse(text)?;
+        let assembly = Assembly::new(root, path)?;
         self.peers.values_mut().for_each(|peer| (peer.stalls, peer.window) = (0, WINDOW));
         self.given.clear();
-        self.fetch =
-            Some(Fetch { assembly: Assembly::new(root, path), missing: BTreeMap::new(), last: now, retried: now });
+        self.fetch = Some(Fetch { assembly, missing: BTreeMap::new(), last: now, retried: now });
         self.advance(now);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Calls each method of Bitcoin Core that a node has by the typed clients of others, unmodified, and compares what comes
-//! of it with the table in `docs/rpc.md`.
+//! Calls each method of Bitcoin Core that a node has by the typed clients of others, unmodified, and compares what
+//! comes of it with the table in `docs/rpc.md`.
 //!
 //!     CAIRN=target/debug/cairn cargo run --locked --manifest-path tests/clients/Cargo.toml
 //!

@@ -22,8 +22,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the network with the program that the variable CAIRN names, mines six blocks, and makes two payments, one of
-    /// which is mined.
+    /// Starts the network with the program that the variable CAIRN names, mines six blocks, and makes two payments, of
+    /// which one is mined.
     ///
     /// # Panics
     /// If any of this fails.

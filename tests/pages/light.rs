@@ -62,6 +62,7 @@ fn a_page_verifies_the_chain_and_follows_it() {
         "{peer}"
     );
     assert_eq!((&peer["inbound"], &peer["network"]), (&json!(true), &json!("ipv4")), "{peer}");
+    assert_eq!(peer["transport"], "webrtc", "{peer}");
     assert!(peer["subver"].as_str().unwrap().starts_with("/cairn-light:"), "{peer}");
     assert!(peer["bytesrecv"].as_u64() > Some(100) && peer["bytessent"].as_u64() > Some(12 * 80), "{peer}");
 
@@ -102,6 +103,39 @@ fn a_page_proves_a_balance() {
     browser.wait("document.getElementById('balance').textContent === '1.5'");
     assert!(browser.text("#proof").starts_with("1 coins, none left out"), "{}", browser.text("#proof"));
     browser.is_well(&node.url());
+}
+
+#[test]
+fn the_explorer_shows_a_page_as_a_browser() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let connect = node.peer_address();
+    let _other = scene.place.node("b", &["--connect", &connect]);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    wait_for_height(&browser, 0);
+    node.call("ping", &[]);
+    let explorer = Browser::open(&node.url());
+    explorer.view("#/peers");
+    explorer.wait_for_text("2 connections, 1 of them with browsers");
+    let row =
+        "[...document.querySelectorAll('main tbody tr')].find((row) => row.children[1].textContent === 'browser')";
+    // The ping, once it is there: its node measures it, and the view is drawn again every five seconds.
+    explorer.wait(&format!("/^[0-9]+ ms$/.test({row}.children[4].textContent)"));
+    let cells = explorer.run(&format!("return Array.from({row}.children, (cell) => cell.textContent)"), &[]);
+    let cell = |place: usize| cells[place].as_str().unwrap();
+    let peers = node.call("getpeerinfo", &[]);
+    let peer = peers.as_array().unwrap().iter().find(|peer| peer["transport"] == "webrtc").unwrap();
+    let port = peer["addr"].as_str().unwrap().split('/').nth(4).unwrap();
+    assert_eq!((cell(0), cell(2)), (format!("127.0.0.1:{port}").as_str(), "in"), "{cells}");
+    assert!(cell(5).ends_with('B') && cell(6).ends_with('B') && cell(7).ends_with(" s"), "{cells}");
+    assert!(cell(8).starts_with("/cairn-light:"), "{cells}");
+    let titles = explorer.run(&format!("return Array.from({row}.querySelectorAll('[title]'), (it) => it.title)"), &[]);
+    let title = |place: usize| titles[place].as_str().unwrap();
+    assert!(title(0).starts_with(peer["addr"].as_str().unwrap()) && title(1).starts_with("since "), "{titles}");
+    let kinds = "Array.from(document.querySelectorAll('main tbody tr'), (row) => row.children[1].textContent)";
+    let kinds = explorer.run(&format!("return {kinds}.sort().join()"), &[]);
+    assert_eq!(kinds, "browser,node");
+    explorer.is_well(&node.url());
 }
 
 #[test]

@@ -921,6 +921,8 @@ class Peer(TypedDict):
     """The last header in common."""
     timeoffset: int
     """Always 0: clocks are not compared."""
+    transport: str
+    """"tcp", or "webrtc", by which browsers connect."""
     transport_protocol_type: str
     """Always "v2", Bitcoin Core's word for encrypted."""
     version: int

@@ -21,12 +21,23 @@ pub struct Row {
     pub height: Height,
     /// The end of its best chain.
     pub tip: BlockHash,
-    /// Its connections with other nodes, and the transactions in its mempool; `None` while it is paused.
-    pub counts: Option<(usize, usize)>,
+    /// How much it has; `None` while it is paused.
+    pub counts: Option<Counts>,
     /// Hashes a second; `None` if it does not mine.
     pub hash_rate: Option<f64>,
     /// URL of its JSON-RPC.
     pub rpc: String,
+}
+
+/// What a node has of each.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Connections, but for those with pages.
+    pub peers: usize,
+    /// Browsers that are connected; `None` if it takes none.
+    pub pages: Option<usize>,
+    /// Transactions in the mempool.
+    pub mempool: usize,
 }
 
 /// How the rows are shown where there is no screen.
@@ -56,19 +67,20 @@ impl Board {
 type Column = (&'static str, isize, fn(&Row) -> String);
 
 /// The columns, in their order on the screen.
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     ("node", -8, |row| row.name.clone()),
     ("height", 7, |row| row.height.to_string()),
     ("tip", -16, |row| format!(" {}", short(&row.tip))),
-    ("peers", 5, |row| row.peers()),
-    ("mempool", 8, |row| row.mempool()),
-    ("mining", 11, |row| row.mining()),
+    ("peers", 5, Row::peers),
+    ("pages", 5, Row::pages),
+    ("mempool", 8, Row::mempool),
+    ("mining", 11, Row::mining),
     ("RPC", -1, |row| row.rpc.clone()),
 ];
 /// The last one where there is no room for a whole URL.
 const PORT: Column = ("port", 5, |row| row.rpc.rsplit(':').next().unwrap_or_default().to_owned());
 /// Which columns give way where there is little room, first to last. Name, height and port stay.
-const GIVING_WAY: [&str; 4] = ["tip", "mempool", "mining", "peers"];
+const GIVING_WAY: [&str; 5] = ["tip", "mempool", "mining", "pages", "peers"];
 
 /// The title, as much of it as fits into `width` columns.
 pub fn title(rows: &[Row], running: Duration, width: usize) -> String {
@@ -101,6 +113,9 @@ pub fn fitting(parts: &[String], width: usize) -> String {
 /// The heading and the rows, for a screen of `width` columns: whole, or with fewer columns.
 pub fn table(rows: &[Row], width: usize) -> Vec<String> {
     let mut columns = COLUMNS.to_vec();
+    if !take_pages(rows) {
+        columns.retain(|(heading, ..)| *heading != "pages");
+    }
     let mut lines = laid_out(rows, &columns);
     let is_wide = |lines: &[String]| lines.iter().any(|line| line.chars().count() > width);
     if is_wide(&lines) {
@@ -130,12 +145,20 @@ fn laid_out(rows: &[Row], columns: &[Column]) -> Vec<String> {
 }
 
 impl Row {
+    fn count(&self, of: impl FnOnce(Counts) -> Option<usize>) -> String {
+        self.counts.and_then(of).map_or_else(|| "-".to_owned(), |count| count.to_string())
+    }
+
     fn peers(&self) -> String {
-        self.counts.map_or_else(|| "-".to_owned(), |(peers, _)| peers.to_string())
+        self.count(|counts| Some(counts.peers))
+    }
+
+    fn pages(&self) -> String {
+        self.count(|counts| counts.pages)
     }
 
     fn mempool(&self) -> String {
-        self.counts.map_or_else(|| "-".to_owned(), |(_, mempool)| mempool.to_string())
+        self.count(|counts| Some(counts.mempool))
     }
 
     fn mining(&self) -> String {
@@ -149,14 +172,20 @@ impl Row {
 
 fn line(rows: &[Row]) -> String {
     let list = |value: fn(&Row) -> String| rows.iter().map(value).collect::<Vec<_>>().join(" ");
+    let pages = if take_pages(rows) { format!("pages {}  ", list(Row::pages)) } else { String::new() };
     format!(
-        "heights {}  tips {}  peers {}  mempool {}  {}",
+        "heights {}  tips {}  peers {}  {pages}mempool {}  {}",
         list(|row| row.height.to_string()),
         list(|row| short(&row.tip)),
         list(Row::peers),
         list(Row::mempool),
         format_rate(total_rate(rows))
     )
+}
+
+/// Whether any of the nodes takes browsers.
+fn take_pages(rows: &[Row]) -> bool {
+    rows.iter().any(|row| row.counts.is_some_and(|counts| counts.pages.is_some()))
 }
 
 /// The sum of all miners. Not `sum()`, which is −0 for none.
@@ -173,8 +202,9 @@ fn object(rows: &[Row]) -> serde_json::Value {
                 "height": row.height,
                 "tip": row.tip.to_string(),
                 "paused": row.counts.is_none(),
-                "peers": row.counts.map(|(peers, _)| peers),
-                "mempool": row.counts.map(|(_, mempool)| mempool),
+                "peers": row.counts.map(|counts| counts.peers),
+                "pages": row.counts.and_then(|counts| counts.pages),
+                "mempool": row.counts.map(|counts| counts.mempool),
                 "hash_rate": row.hash_rate,
                 "rpc": row.rpc,
             })
@@ -203,7 +233,8 @@ mod tests {
 
     fn row(name: &str, hash_rate: Option<f64>) -> Row {
         let (tip, rpc) = (BlockHash::ZERO, "http://127.0.0.1:7332".to_owned());
-        Row { name: name.to_owned(), height: Height::from_u32(12), tip, counts: Some((3, 1)), hash_rate, rpc }
+        let counts = Some(Counts { peers: 3, pages: Some(27), mempool: 1 });
+        Row { name: name.to_owned(), height: Height::from_u32(12), tip, counts, hash_rate, rpc }
     }
 
     #[test]
@@ -216,7 +247,20 @@ mod tests {
             assert_eq!(column(&lines[0], "RPC"), column(line, "http"));
             assert_eq!(column(&lines[0], "tip"), column(line, "…"));
         }
-        assert!(lines[3].contains(" -        -      paused"), "{}", lines[3]);
+        assert!(lines[3].contains(" -     -        -      paused"), "{}", lines[3]);
+    }
+
+    #[test]
+    fn pages_have_a_column_where_they_are_taken() {
+        let mut rows = [row("node-1", Some(9_500_000.0)), row("node-2", None)];
+        let lines = table(&rows, 80);
+        assert!(lines[0].ends_with("peers pages  mempool      mining  port"), "{}", lines[0]);
+        assert!(lines[2].ends_with("    3    27        1           -  7332"), "{}", lines[2]);
+        assert!(line(&rows).contains("  peers 3 3  pages 27 27  mempool 1 1  "), "{}", line(&rows));
+        assert_eq!(object(&rows)["nodes"][0]["pages"], 27);
+        rows.iter_mut().filter_map(|row| row.counts.as_mut()).for_each(|counts| counts.pages = None);
+        assert!(!table(&rows, 80)[0].contains("pages") && !line(&rows).contains("pages"));
+        assert_eq!(object(&rows)["nodes"][0]["pages"], serde_json::Value::Null);
     }
 
     #[test]

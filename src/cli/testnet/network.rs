@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use super::board::Row;
+use super::board::{Counts, Row};
 use super::control::{Control, name_of};
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, MAX_NODES, Pace, Settings};
 use super::{faucet, fork, snapshot};
 use crate::consensus::params::Params;
-use crate::p2p::Command;
+use crate::p2p::{Command, PeerAddr};
 use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
@@ -374,7 +374,12 @@ impl Member {
     async fn row(&self) -> anyhow::Result<Row> {
         let handle = self.running.handle();
         let tip = *handle.tip().borrow();
-        let counts = handle.read(|node, now| (node.peers(now).len(), node.mempool().len()));
+        let takes_pages = handle.webrtc_at().is_some();
+        let counts = handle.read(move |node, now| {
+            let peers = node.peers(now);
+            let pages = peers.iter().filter(|peer| matches!(peer.address, PeerAddr::WebRtc { .. })).count();
+            Counts { peers: peers.len() - pages, pages: takes_pages.then_some(pages), mempool: node.mempool().len() }
+        });
         let counts = handle.unless_paused(counts).await.transpose()?;
         let status = handle.miner().status();
         Ok(Row {

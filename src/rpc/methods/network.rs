@@ -146,6 +146,8 @@ async fn get_peer_info(api: Api) -> Outcome {
         bucket: Option<u8>,
         addr: PeerAddr,
         network: &'static str,
+        /// What carries the bytes.
+        transport: &'static str,
         /// Where it takes connections itself.
         #[serde(skip_serializing_if = "Option::is_none")]
         listenaddr: Option<PeerAddr>,
@@ -221,6 +223,10 @@ async fn get_peer_info(api: Api) -> Outcome {
             bucket: peer.bucket,
             addr: peer.address,
             network: network_of(peer.address),
+            transport: match peer.address {
+                PeerAddr::Tcp(_) => "tcp",
+                PeerAddr::WebRtc { .. } => "webrtc",
+            },
             listenaddr: peer.listens_at,
             services: format!("{:016x}", peer.services),
             servicesnames: service_names(peer.services),

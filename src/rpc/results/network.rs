@@ -11,6 +11,7 @@ pub const PEER: Object = object(
         field("bucket", OPTIONAL_INTEGER, "The power of two of its distance; null for this node's own id."),
         field("addr", Shape::Text, "IP and port; of a browser a multiaddr with its certificate's hash."),
         field("network", Shape::Text, "\"ipv4\" or \"ipv6\"."),
+        field("transport", Shape::Text, "\"tcp\", or \"webrtc\", by which browsers connect."),
         optional_field("listenaddr", Shape::Text, "Where it takes connections itself."),
         field("services", Shape::Hex, "What it offers, as bits."),
         field("servicesnames", Shape::Array(&Shape::Text), "The same by name."),

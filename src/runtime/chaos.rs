@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::read::read_some;
 use crate::p2p::{Direction, PeerAddr, PeerId};
 use crate::sim::LinkSettings;
 
@@ -220,13 +221,16 @@ impl FaultyLink {
     }
 
     /// Reads from the connection, but not while the link is cut.
-    pub(super) async fn read(&mut self, stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn read<const MOST: usize>(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> io::Result<Vec<u8>> {
         loop {
             self.until_healed().await;
             tokio::select! {
                 biased;
                 () = self.until(|settings| settings.cut) => {}
-                read = stream.read(buffer) => return read,
+                read = read_some::<MOST>(stream) => return read,
             }
         }
     }

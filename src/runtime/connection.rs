@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tracing::debug;
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
 use super::exchange::Inlet;
+use super::read::read_some;
 use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
 use crate::p2p::frame::{Decoder, Frame, FrameError};
@@ -199,7 +200,6 @@ impl Connection {
         let (reading, writing) = tokio::io::split(stream);
         let writer = Writer {
             sealer,
-            sealed: Vec::new(),
             peer,
             send_queue,
             inbox: &inbox,
@@ -252,27 +252,28 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     async fn run(mut self, mut stream: impl AsyncRead + Unpin) -> Ended {
-        let mut buffer = vec![0; READ_BYTES];
         loop {
             let reading = async {
-                match &mut self.faults {
-                    None => stream.read(&mut buffer).await,
-                    Some(Faults { link, .. }) => link.read(&mut stream, &mut buffer).await,
+                if let Some(Faults { link, .. }) = &mut self.faults {
+                    link.read::<READ_BYTES>(&mut stream).await
+                } else {
+                    read_some::<READ_BYTES>(&mut stream).await
                 }
             };
             let read = match self.deadline {
                 Some(at) => timeout_at(at, reading).await,
                 None => Ok(reading.await),
             };
-            let count = match read {
+            let bytes = match read {
                 Err(_) => return Ended::TooSlow,
                 Ok(Err(error)) => return error.into(),
-                Ok(Ok(0)) => return Ended::ByPeer,
-                Ok(Ok(count)) => count,
+                Ok(Ok(bytes)) if bytes.is_empty() => return Ended::ByPeer,
+                Ok(Ok(bytes)) => bytes,
             };
             let at = Instant::now();
-            self.meter.bytes_received(count);
-            self.opener.push(&buffer[..count]);
+            self.meter.bytes_received(bytes.len());
+            self.opener.push(&bytes);
+            drop(bytes);
             loop {
                 match self.opener.open() {
                     Ok(Some(plain)) => self.decoder.push(plain),
@@ -328,8 +329,6 @@ impl Reader<'_> {
 /// What writes to a socket.
 struct Writer<'a> {
     sealer: Sealer,
-    /// The record that is being written.
-    sealed: Vec<u8>,
     peer: PeerId,
     send_queue: SendQueueReader,
     inbox: &'a Inbox,
@@ -414,9 +413,9 @@ impl Writer<'_> {
     }
 
     async fn record(&mut self, stream: &mut (impl AsyncWrite + Unpin), plain: &[u8]) -> Result<(), Ended> {
-        self.sealed.clear();
-        self.sealer.seal(plain, &mut self.sealed)?;
-        let mut rest = &self.sealed[..];
+        let mut sealed = Vec::new();
+        self.sealer.seal(plain, &mut sealed)?;
+        let mut rest = &sealed[..];
         while !rest.is_empty() {
             let count = match &mut self.link {
                 None => rest.len(),

@@ -28,6 +28,7 @@ mod pause;
 mod pinned;
 pub mod process;
 mod proofs;
+mod read;
 mod resolve;
 mod running;
 mod send_queue;
@@ -38,7 +39,7 @@ mod thread;
 mod traffic;
 mod turns;
 #[cfg(feature = "webrtc")]
-mod webrtc;
+pub mod webrtc;
 pub mod work;
 
 pub use crate::sim::{LinkSettings, MAX_DELAY};
@@ -54,5 +55,3 @@ pub use running::{Running, STORE_DIR, Starting};
 pub use signals::interrupted;
 pub use snapshots::{NetworkSnapshotError, Reverted, Snapshots};
 pub use traffic::{Flow, Messages, Totals};
-#[cfg(feature = "webrtc")]
-pub use webrtc::{CERTIFICATE_FILE, CertificateError};

@@ -111,8 +111,8 @@ pub struct Progress {
     pub liars: Vec<NodeId>,
 }
 
-/// A message of a peer, and its room.
-type Received = (Message, Option<OwnedSemaphorePermit>);
+/// A message of a peer, and its room. The message is apart: a channel has room for 32 of these from the start.
+type Received = (Box<Message>, Option<OwnedSemaphorePermit>);
 
 /// What a peer answers about a block.
 enum Answer {
@@ -287,7 +287,7 @@ impl Inlet {
         }
         let bytes = bytes.clamp(1, 2 * MAX_CONTENT_BYTES) as u32;
         let space = Arc::clone(&self.exchange.0.room).acquire_many_owned(bytes).await.ok();
-        let _ = self.received.send((message, space)).await;
+        let _ = self.received.send((Box::new(message), space)).await;
     }
 }
 
@@ -310,7 +310,7 @@ async fn receive(exchange: Exchange, peer: Arc<Peer>, mut incoming: mpsc::Receiv
     let (wants, waiting) = mpsc::channel(MAX_WAITING_WANTS);
     exchange.0.runtime.spawn(serve::serve(exchange.clone(), Arc::clone(&peer), waiting));
     while let Some((message, space)) = incoming.recv().await {
-        let is_fine = match message {
+        let is_fine = match *message {
             Message::WantBlocks(list) => {
                 if list.into_iter().any(|want| wants.try_send(want).is_err()) {
                     exchange.penalise(peer.id, ContentFault::Flood).await;

@@ -8,8 +8,8 @@ use tracing::debug;
 use super::Net;
 use crate::runtime::webrtc::{Arrival, Listener};
 
-/// Bytes of a session's stream that may wait in each direction.
-const STREAM_BYTES: usize = 64 << 10;
+/// Bytes of a session's stream that may wait in each direction: what was once used is held as long as the page is there.
+const STREAM_BYTES: usize = 8 << 10;
 
 impl Net {
     /// Accepts browsers until [`Net::stop`].

@@ -31,7 +31,20 @@ pub async fn initiate<S: AsyncRead + AsyncWrite + Unpin>(
     own: &Identity,
     expected: Option<NodeId>,
 ) -> Result<Session, ConnectError> {
-    carry(stream, Handshake::initiate(own, &Carrier::Tcp, expected, rand::random())?).await
+    initiate_over(stream, own, &Carrier::Tcp, expected).await
+}
+
+/// The dialling side. If the other side's id is not `expected`, it does not learn this side's id.
+///
+/// # Errors
+/// [`ConnectError`]; nothing more is to be read or written then.
+pub async fn initiate_over<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    own: &Identity,
+    carrier: &Carrier,
+    expected: Option<NodeId>,
+) -> Result<Session, ConnectError> {
+    carry(stream, Handshake::initiate(own, carrier, expected, rand::random())?).await
 }
 
 /// The side that was dialled over TCP.

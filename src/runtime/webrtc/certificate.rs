@@ -71,17 +71,23 @@ impl Certificate {
             }
             Err(OpenError::TooOpen { mode }) => Err(CertificateError::TooOpen { path, mode }),
             Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                let cert = provider.dtls_provider.generate_certificate().ok_or(CertificateError::NotMade)?;
+                let Self { cert, hash } = Self::generate(provider)?;
                 let length = u16::try_from(cert.certificate.len()).map_err(|_| CertificateError::NotMade)?;
                 let mut bytes = [&length.to_le_bytes()[..], &cert.certificate, &cert.private_key].concat();
                 bytes.extend(Sha256::digest(&bytes));
                 match private_file::create(&path, &bytes) {
-                    Ok(()) => Ok(Self { hash: Sha256::digest(&cert.certificate).into(), cert }),
+                    Ok(()) => Ok(Self { cert, hash }),
                     Err(source) => Err(CertificateError::Write { path, source }),
                 }
             }
             Err(OpenError::Io(source)) => Err(CertificateError::Read { path, source }),
         }
+    }
+
+    /// A new one, which is kept nowhere.
+    pub(super) fn generate(provider: &CryptoProvider) -> Result<Self, CertificateError> {
+        let cert = provider.dtls_provider.generate_certificate().ok_or(CertificateError::NotMade)?;
+        Ok(Self { hash: Sha256::digest(&cert.certificate).into(), cert })
     }
 
     /// The library trusts what it is given, so a file that was changed must not reach it.

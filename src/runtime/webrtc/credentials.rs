@@ -45,6 +45,12 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// Those that a page makes up which has this certificate, fragment and password.
+    pub(super) fn of_page(page_certhash: [u8; 32], page: String, page_password: String) -> Self {
+        let own = format!("{VERSION}{}{page_password}", STANDARD_NO_PAD.encode(page_certhash));
+        Self { own, page, page_password, page_certhash }
+    }
+
     /// Those of the two fragments in a request's USERNAME; `None` if they are not of this form.
     pub(super) fn parse(own: &str, page: &str) -> Option<Self> {
         let in_bounds = |text: &str| (MIN_UFRAG..=MAX_UFRAG).contains(&text.len()) && text.bytes().all(is_ice_char);

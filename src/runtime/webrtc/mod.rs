@@ -4,9 +4,12 @@
 //! tells the node in its first packet what the node has to know (`credentials`). `door` decides who gets a session,
 //! `session` runs one, and this file's [`Listener`] reads the socket. What comes of it is a stream of bytes, on which the
 //! handshake of [`p2p::noise`](crate::p2p::noise) and everything after it are those of TCP.
+//!
+//! `dial` is the page's side, for programs that are no browser.
 
 mod certificate;
 mod credentials;
+mod dial;
 mod door;
 mod session;
 mod stun;
@@ -24,12 +27,13 @@ use tokio::time::{Duration, MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 pub use certificate::{CERTIFICATE_FILE, CertificateError};
-pub(super) use session::{Session, SessionError};
+pub use dial::Dialler;
+pub use session::{Session, SessionError};
 
 use self::certificate::Certificate;
 use self::credentials::SessionId;
 use self::door::{Door, Step, Visitor};
-use self::session::{MAX_PACKETS, Packet};
+use self::session::{MAX_PACKETS, Packet, Side};
 use crate::p2p::PeerAddr;
 use crate::p2p::noise::Carrier;
 use crate::primitives::keyed::HashMap;
@@ -44,7 +48,7 @@ const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
 /// A socket that takes pages.
-pub(super) struct Listener {
+pub struct Listener {
     socket: Arc<UdpSocket>,
     address: SocketAddr,
     certificate: Certificate,
@@ -52,12 +56,13 @@ pub(super) struct Listener {
 }
 
 /// A page that gets a session.
-pub(super) struct Arrival {
-    pub(super) session: Session,
+pub struct Arrival {
+    /// Not open yet.
+    pub session: Session,
     /// Where it is, and its certificate.
-    pub(super) address: PeerAddr,
+    pub address: PeerAddr,
     /// What both sides' handshakes are bound to.
-    pub(super) carrier: Carrier,
+    pub carrier: Carrier,
 }
 
 struct Live {
@@ -74,26 +79,32 @@ struct State {
 
 impl Listener {
     /// Binds a UDP port; 0 takes a free one.
-    pub(super) async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+    ///
+    /// # Errors
+    /// The system's, if there is no such address or the port is taken.
+    pub async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
         let socket = UdpSocket::bind(address).await?;
         let address = socket.local_addr()?;
         Ok((socket, address))
     }
 
-    /// A listener with the certificate in a directory, which is made if there is none.
-    pub(super) fn new((socket, address): (UdpSocket, SocketAddr), dir: &Path) -> Result<Self, CertificateError> {
+    /// A listener on such a port with the certificate in a directory, which is made if there is none.
+    ///
+    /// # Errors
+    /// [`CertificateError`] if there is none then.
+    pub fn new((socket, address): (UdpSocket, SocketAddr), dir: &Path) -> Result<Self, CertificateError> {
         let provider = Arc::new(str0m::crypto::from_feature_flags());
         let certificate = Certificate::open(dir, &provider)?;
         Ok(Self { socket: Arc::new(socket), address, certificate, provider })
     }
 
     /// Where pages reach this node.
-    pub(super) fn address(&self) -> PeerAddr {
+    pub fn address(&self) -> PeerAddr {
         PeerAddr::WebRtc { socket: self.address, certhash: self.certificate.hash }
     }
 
     /// Reads packets for ever. A page that may have a session is given to `admit`, which drops it if there are too many.
-    pub(super) async fn run(self, mut admit: impl FnMut(Arrival)) {
+    pub async fn run(self, mut admit: impl FnMut(Arrival)) {
         let mut state = State {
             door: Door::new((*self.provider).clone(), Instant::now()),
             live: HashMap::default(),
@@ -159,7 +170,8 @@ impl Listener {
             (true, IpAddr::V4(_)) => SocketAddr::from((Ipv4Addr::LOCALHOST, self.address.port())),
             (true, IpAddr::V6(_)) => SocketAddr::from((Ipv6Addr::LOCALHOST, self.address.port())),
         };
-        let session = Session::new(&self.provider, &self.certificate, visitor, own, self.socket.clone(), packets)?;
+        let (keys, credentials) = ((&self.provider, &self.certificate), visitor.credentials.clone());
+        let session = Session::new(keys, Side::Node, credentials, own, self.socket.clone(), packets)?;
         let page = visitor.credentials.page_certhash;
         let address = PeerAddr::WebRtc { socket: source, certhash: page };
         let carrier = Carrier::WebRtc { node: self.certificate.hash, page };

@@ -1,4 +1,5 @@
-//! A browser's connection: ICE, DTLS, SCTP and one data channel, between the socket that all share and a stream of bytes.
+//! A connection between a node and a page: ICE, DTLS, SCTP and one data channel, between a UDP socket and a stream of bytes.
+//! The node's sessions share one socket.
 //!
 //! Back pressure goes both ways. While the node does not read, packets stay in a short queue and what comes then is lost,
 //! so the browser's SCTP sends it again, more slowly. While the browser does not read, its SCTP grants no room, and the
@@ -15,13 +16,14 @@ use str0m::error::IceError;
 use str0m::ice::IceCreds;
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, RtcConfig, RtcError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep_until, timeout};
 
-use super::certificate::Certificate;
-use super::door::Visitor;
+use super::certificate::{Certificate, CertificateError};
+use super::credentials::Credentials;
+use crate::runtime::read::read_some;
 
 /// Most bytes of a message on the data channel.
 pub(super) const MAX_FRAME: usize = 64 << 10;
@@ -41,24 +43,30 @@ pub(super) type Packet = (SocketAddr, Vec<u8>);
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::runtime) enum SessionError {
+pub enum SessionError {
     /// ICE, DTLS or SCTP failed.
     #[error(transparent)]
     Rtc(#[from] RtcError),
-    /// The node's own address is of a kind that ICE does not know.
+    /// An address is of a kind that ICE does not know.
     #[error(transparent)]
     Ice(#[from] IceError),
-    /// The browser closed the channel.
-    #[error("closed by the page")]
-    ByPage,
+    /// The side that dials has no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// What was dialled is not reached by WebRTC.
+    #[error("that is no address for browsers")]
+    NoWebRtc,
+    /// The other side closed the channel.
+    #[error("closed by the other side")]
+    ByOther,
     /// Nothing comes any more.
-    #[error("the page is gone")]
+    #[error("the other side is gone")]
     Gone,
     /// The listener ended.
     #[error("the node is stopping")]
     Stopped,
-    /// The page does something that no page of this protocol does.
-    #[error("the page opened a second channel")]
+    /// The other side does something that no page of this protocol does.
+    #[error("a second channel was opened")]
     SecondChannel,
     /// A message that is too large.
     #[error("a message of {got} bytes, at most {MAX_FRAME} are allowed")]
@@ -66,59 +74,77 @@ pub(in crate::runtime) enum SessionError {
         /// Its bytes.
         got: usize,
     },
-    /// The node's end of the stream failed.
+    /// This side's end of the stream failed, or there is no socket.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
+/// Which side of a session this is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    /// The side that was dialled.
+    Node,
+    /// The side that dials a node at an address, which has a certificate with this SHA-256.
+    Page { node: SocketAddr, certhash: [u8; 32] },
+}
+
 /// A session under way.
-pub(in crate::runtime) struct Session {
-    rtc: str0m::Rtc,
+pub struct Session {
+    /// Apart, for it has some ten kilobytes, and a future has room for each place that it is moved to.
+    rtc: Box<str0m::Rtc>,
     channel: ChannelId,
     socket: Arc<UdpSocket>,
-    /// Stands for this node's own address, which a socket for all addresses does not know.
+    /// Stands for this side's own address, which a socket for all addresses does not know.
     own: SocketAddr,
     packets: mpsc::Receiver<Packet>,
 }
 
 impl Session {
     pub(super) fn new(
-        provider: &Arc<CryptoProvider>,
-        certificate: &Certificate,
-        visitor: &Visitor,
+        (provider, certificate): (&Arc<CryptoProvider>, &Certificate),
+        side: Side,
+        credentials: Credentials,
         own: SocketAddr,
         socket: Arc<UdpSocket>,
         packets: mpsc::Receiver<Packet>,
     ) -> Result<Self, SessionError> {
-        let credentials = &visitor.credentials;
+        let Credentials { own: node, page, page_password, page_certhash } = credentials;
+        let node = IceCreds { ufrag: node.clone(), pass: node };
+        let page = IceCreds { ufrag: page, pass: page_password };
+        let (is_node, ours, theirs, their_certhash, version) = match side {
+            // Browsers begin with the newer version, other implementations know only the older one.
+            Side::Node => (true, node, page, page_certhash, DtlsVersion::Auto),
+            // With the newer one the library's dialling side gives up after 40 s, although it is connected.
+            Side::Page { certhash, .. } => (false, page, node, certhash, DtlsVersion::Dtls12),
+        };
         let mut rtc = RtcConfig::new()
             .set_crypto_provider(provider.clone())
             .set_dtls_cert(certificate.cert.clone())
-            // Browsers begin with the newer version, other implementations know only the older one.
-            .set_dtls_version(DtlsVersion::Auto)
-            .set_local_ice_credentials(IceCreds { ufrag: credentials.own.clone(), pass: credentials.own.clone() })
-            .set_ice_lite(true)
+            .set_dtls_version(version)
+            .set_local_ice_credentials(ours)
+            .set_ice_lite(is_node)
             .set_sctp_max_buffered_amount(SEND_BUFFER)
             .clear_codecs()
             .build(Instant::now());
         rtc.add_local_candidate(Candidate::host(own, Protocol::Udp)?);
+        if let Side::Page { node, .. } = side {
+            rtc.add_remote_candidate(Candidate::host(node, Protocol::Udp)?);
+        }
         let mut api = rtc.direct_api();
-        api.set_remote_ice_credentials(IceCreds {
-            ufrag: credentials.page.clone(),
-            pass: credentials.page_password.clone(),
-        });
-        api.set_remote_fingerprint(Fingerprint {
-            hash_func: "sha-256".to_owned(),
-            bytes: credentials.page_certhash.to_vec(),
-        });
-        api.start_dtls(false)?;
-        api.start_sctp(false);
+        api.set_ice_controlling(!is_node);
+        api.set_remote_ice_credentials(theirs);
+        api.set_remote_fingerprint(Fingerprint { hash_func: "sha-256".to_owned(), bytes: their_certhash.to_vec() });
+        api.start_dtls(!is_node)?;
+        api.start_sctp(!is_node);
         let channel = api.create_data_channel(ChannelConfig { negotiated: Some(0), ..ChannelConfig::default() });
-        Ok(Self { rtc, channel, socket, own, packets })
+        Ok(Self { rtc: Box::new(rtc), channel, socket, own, packets })
     }
 
     /// Runs until the channel is open: both certificates are those that were named before.
-    pub(in crate::runtime) async fn open(&mut self) -> Result<(), SessionError> {
+    ///
+    /// # Errors
+    /// [`SessionError`]; nothing more comes of it then.
+    pub async fn open(&mut self) -> Result<(), SessionError> {
         loop {
             let wake = loop {
                 match self.rtc.poll_output()? {
@@ -136,7 +162,7 @@ impl Session {
     }
 
     /// Carries bytes between the channel, once it is open, and a stream, until either is closed.
-    pub(in crate::runtime) async fn carry(mut self, stream: DuplexStream) -> SessionError {
+    pub async fn carry(mut self, stream: impl AsyncRead + AsyncWrite) -> SessionError {
         let ended = match self.exchange(stream).await {
             Ok(()) => SessionError::Stopped,
             Err(error) => error,
@@ -148,9 +174,9 @@ impl Session {
         ended
     }
 
-    async fn exchange(&mut self, stream: DuplexStream) -> Result<(), SessionError> {
+    async fn exchange(&mut self, stream: impl AsyncRead + AsyncWrite) -> Result<(), SessionError> {
         let (mut reading, mut writing) = tokio::io::split(stream);
-        let (mut received, mut outgoing) = (Vec::new(), Vec::with_capacity(FRAME));
+        let (mut received, mut outgoing) = (Vec::new(), Vec::new());
         let mut closing = None;
         loop {
             let wake = loop {
@@ -166,9 +192,9 @@ impl Session {
                     Output::Event(event) => is_unexpected(&event, self.channel)?,
                 }
             };
-            let Some(mut channel) = self.rtc.channel(self.channel) else { return Err(SessionError::ByPage) };
+            let Some(mut channel) = self.rtc.channel(self.channel) else { return Err(SessionError::ByOther) };
             if !outgoing.is_empty() && channel.write(true, &outgoing)? {
-                outgoing.clear();
+                outgoing = Vec::new();
                 continue;
             }
             if let Some(until) = closing
@@ -189,8 +215,9 @@ impl Session {
                         None => received = Vec::new(),
                     }
                 }
-                read = reading.read_buf(&mut outgoing), if outgoing.is_empty() && closing.is_none() => {
-                    if read? == 0 {
+                read = read_some::<FRAME>(&mut reading), if outgoing.is_empty() && closing.is_none() => {
+                    outgoing = read?;
+                    if outgoing.is_empty() {
                         closing = Some(Instant::now() + LINGER);
                     }
                 }
@@ -248,7 +275,7 @@ pub(super) fn on(socket: &UdpSocket, destination: SocketAddr) -> SocketAddr {
 /// Whether an event ends a session.
 fn is_unexpected(event: &Event, channel: ChannelId) -> Result<(), SessionError> {
     match event {
-        Event::ChannelClose(_) | Event::Closed => Err(SessionError::ByPage),
+        Event::ChannelClose(_) | Event::Closed => Err(SessionError::ByOther),
         Event::IceConnectionStateChange(IceConnectionState::Disconnected) => Err(SessionError::Gone),
         Event::ChannelOpen(id, _) if *id != channel => Err(SessionError::SecondChannel),
         Event::ChannelData(data) if data.id != channel => Err(SessionError::SecondChannel),

@@ -126,6 +126,23 @@ impl Browser {
         value
     }
 
+    /// A command of Chromium's DevTools protocol.
+    #[cfg(feature = "webrtc")]
+    #[track_caller]
+    pub fn devtools(&self, command: &str, params: &Value) -> Value {
+        self.command("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
+    }
+
+    /// Kills the browser, which cannot say goodbye to anybody.
+    #[cfg(feature = "webrtc")]
+    pub fn kill(&mut self) {
+        // The driver's only child, of whichever thread; what it has started itself ends with it.
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.driver.id())).unwrap();
+        let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
+        let chromium = children.collect::<String>().split_whitespace().next().map(str::parse);
+        assert!(crate::process::send_signal("KILL", chromium.expect("it has started a browser").unwrap()));
+    }
+
     /// Runs a function's body in the page.
     #[track_caller]
     pub fn run(&self, script: &str, arguments: &[Value]) -> Value {

@@ -8,10 +8,18 @@ mod content;
 mod explorer;
 mod history;
 #[cfg(feature = "webrtc")]
+mod liar;
+#[cfg(feature = "webrtc")]
+mod liars;
+#[cfg(feature = "webrtc")]
 mod light;
+#[cfg(feature = "webrtc")]
+mod links;
 mod owner;
 #[path = "../process/mod.rs"]
 mod process;
+#[cfg(feature = "webrtc")]
+mod relay;
 mod site;
 mod verify_page;
 #[cfg(feature = "webrtc")]

@@ -57,6 +57,8 @@ function completeness([coins, edge, committed, followed]) {
 }
 
 function tell(line) {
+    const liar = /^(\S+) lied: /.exec(line)?.[1];
+    if (liar && client) forgetNode(client.network, liar);
     const row = document.createElement("li");
     row.textContent = line;
     $("log").prepend(row);

@@ -102,3 +102,9 @@ function rememberNodes(network, agreeing) {
     const all = [...new Set([...agreeing, ...known])].slice(0, MAX_NODES);
     if (all.join() !== known.join()) localStorage.setItem(nodesPlace(network), JSON.stringify(all));
 }
+
+/** Forgets a node that lied: the next time, too, it is not dialled. */
+function forgetNode(network, liar) {
+    const others = knownNodes(network).filter((node) => node !== liar);
+    localStorage.setItem(nodesPlace(network), JSON.stringify(others));
+}

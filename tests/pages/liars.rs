@@ -1,0 +1,151 @@
+//! Nodes that lie to a page in a real browser, over WebRTC: each lie is refused, and the page names the liar and asks it no more.
+
+use cairn::consensus::params::GenesisSpec;
+use cairn::p2p::coins::{About, PEER_PAGE_COINS};
+use cairn::p2p::message::Message;
+use cairn::primitives::amount::COIN;
+use cairn::state::{KeyRange, Source, Table};
+
+use crate::browser::Browser;
+use crate::liar::{Liar, Lie};
+use crate::light::{LISTEN, address, wait_for_height};
+use crate::process::{Node, Place, spec};
+
+/// A network with an honest node, whose owner has coins that blocks commit to.
+struct Scene {
+    place: Place,
+    node: Node,
+    owner: String,
+}
+
+impl Scene {
+    fn new(blocks: u32) -> Self {
+        let place = Place::new();
+        let owner = place.wallet("a");
+        let mut spec = GenesisSpec { epoch_blocks: 10, ..spec(0x207f_ffff, &[(&owner, 1_000 * COIN)]) };
+        assert!(spec.mine_nonce());
+        place.found(&spec);
+        let node = place.node("a", &LISTEN);
+        for from in (0..blocks).step_by(1_000) {
+            node.generate((blocks - from).min(1_000), &owner);
+        }
+        Self { place, node, owner }
+    }
+
+    /// Opens the page of the honest node, which dials the liar, and the honest node only if it is named too.
+    fn open(&self, liar: &Liar, with_honest: bool) -> Browser {
+        let honest = if with_honest { format!("&peer={}", address(&self.node)) } else { String::new() };
+        Browser::open(&format!("{}light#peer={}{honest}", self.node.url(), liar.address))
+    }
+}
+
+/// Waits until the page says what the liar did. It then shows it as gone for that, and does not dial it again.
+fn is_caught(browser: &Browser, liar: &Liar, lie: &str) {
+    let words = format!("{} lied: it {lie}", liar.address);
+    browser.wait(&format!("document.getElementById('log').textContent.includes({words:?})"));
+    let rows = "Array.from(document.querySelectorAll('#peers li'), (row) => row.textContent)";
+    let shown = format!("{rows}.some((row) => row.startsWith({:?}) && row.includes('gone: '))", liar.address);
+    browser.wait(&shown);
+    assert_eq!(liar.connections(), 1, "{}", browser.text("#log"));
+}
+
+/// Asks for the coins of an address.
+fn ask(browser: &Browser, owner: &str) {
+    browser.run("document.getElementById('whose').value = arguments[0]", &[owner.into()]);
+    browser.click("#own button");
+}
+
+#[test]
+fn a_forged_proof_of_the_chain_is_refused() {
+    // Long enough to be proven.
+    let scene = Scene::new(2_500);
+    let forge: Lie = Box::new(|message| match message {
+        Message::ChainProof(mut answer) => {
+            if let Some(byte) = answer.proof.as_mut().and_then(|proof| proof.get_mut(5_000)) {
+                *byte ^= 1;
+            }
+            vec![Message::ChainProof(answer)]
+        }
+        other => vec![other],
+    });
+    let liar = Liar::start(&scene.place, &scene.node, forge);
+    let browser = scene.open(&liar, false);
+    is_caught(&browser, &liar, "sent a false proof of its chain");
+    assert_eq!((browser.text("#height"), browser.text("#state")), ("0".to_owned(), "not verified".to_owned()));
+    browser.view(&format!("#peer={}", address(&scene.node)));
+    wait_for_height(&browser, 2_500);
+    assert_eq!(browser.text("#tip"), scene.node.tip().1);
+    assert_eq!(liar.connections(), 1);
+}
+
+#[test]
+fn headers_without_proof_of_work_are_refused() {
+    let scene = Scene::new(20);
+    let bend: Lie = Box::new(|message| match message {
+        Message::Headers(mut headers) => {
+            if let Some(last) = headers.last_mut() {
+                cairn_testkit::unmine(last);
+            }
+            vec![Message::Headers(headers)]
+        }
+        other => vec![other],
+    });
+    let liar = Liar::start(&scene.place, &scene.node, bend);
+    let browser = scene.open(&liar, true);
+    is_caught(&browser, &liar, "sent a bad header");
+    wait_for_height(&browser, 20);
+    assert_eq!((browser.text("#tip"), browser.text("#agree")), (scene.node.tip().1, "1 of 2".to_owned()));
+}
+
+/// Height at which coins of an edge are proven, and what stands for all of the owner's, up to there: of genesis and each block.
+const BURIED: u32 = 300;
+const ALL: &str = "301 coins, none left out: ";
+const TO_THE_TIP: &str = "followed to block 300.";
+
+/// The page has no other node when it asks, and does not come to the tip. Then it is given the honest one.
+fn is_refused_about_coins(lie: Lie, named: &str) {
+    let scene = Scene::new(BURIED);
+    let liar = Liar::start(&scene.place, &scene.node, lie);
+    let browser = scene.open(&liar, false);
+    wait_for_height(&browser, BURIED.into());
+    ask(&browser, &scene.owner);
+    is_caught(&browser, &liar, named);
+    let shown = browser.text("#proof");
+    assert!(!shown.contains(TO_THE_TIP), "{shown}");
+    browser.view(&format!("#peer={}", address(&scene.node)));
+    wait_for_height(&browser, BURIED.into());
+    ask(&browser, &scene.owner);
+    browser.wait(&format!("document.getElementById('proof').textContent.endsWith('{TO_THE_TIP}')"));
+    assert!(browser.text("#proof").starts_with(ALL), "{}", browser.text("#proof"));
+    assert_eq!(liar.connections(), 1);
+}
+
+#[test]
+fn a_proof_that_leaves_coins_out_is_refused() {
+    let none = Table::new(Vec::new()).unwrap();
+    let lie: Lie = Box::new(move |message| match message {
+        Message::Coins(mut answer) => {
+            let lock = KeyRange::lock(&answer.query.owner);
+            if let (Some(proof), true) = (&mut answer.proof, answer.query.about != About::Total) {
+                proof.bytes =
+                    none.with_source(|source: &Source<'_, _>| source.prove_page_of(PEER_PAGE_COINS, &lock).unwrap().0);
+                proof.end = None;
+            }
+            vec![Message::Coins(answer)]
+        }
+        other => vec![other],
+    });
+    is_refused_about_coins(lie, "sent a false proof of coins");
+}
+
+#[test]
+fn a_filter_that_leaves_a_block_out_is_refused() {
+    let lie: Lie = Box::new(|message| match message {
+        Message::Filters(mut filters) => {
+            filters.iter_mut().for_each(|(_, bytes)| *bytes = vec![0]);
+            vec![Message::Filters(filters)]
+        }
+        other => vec![other],
+    });
+    is_refused_about_coins(lie, "sent a false filter");
+}

@@ -20,6 +20,10 @@ mod long_chain;
 mod mempool;
 mod merkle;
 mod node;
+#[cfg(feature = "webrtc")]
+mod page;
+#[cfg(feature = "webrtc")]
+mod pages;
 mod payments;
 mod process;
 mod receipts;
@@ -83,6 +87,9 @@ enum BenchCommand {
     Sync,
     /// Measure content: adding a file, reading it from another node, memory, and a directory found among many nodes
     Content(content::Args),
+    /// Measure what browsers cost a node: memory, processor time, and the throughput of a data channel
+    #[cfg(feature = "webrtc")]
+    Pages(pages::Args),
     /// Measure the rate of JSON-RPC calls
     Rpc,
 }
@@ -134,6 +141,8 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Mempool => mempool::run()?,
         BenchCommand::Sync => sync::run()?,
         BenchCommand::Content(args) => content::run(args)?,
+        #[cfg(feature = "webrtc")]
+        BenchCommand::Pages(args) => pages::run(args)?,
         BenchCommand::Rpc => rpc::run()?,
     };
     common.print(|| format!("{about}\n\n{}", table(&figures)), || serde_json::json!(figures))

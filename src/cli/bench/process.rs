@@ -1,5 +1,6 @@
 //! A node in a process of its own, whose memory can be measured.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,11 @@ const POLL: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A node in a process of its own.
-pub(super) struct Process(Child);
+pub(super) struct Process {
+    child: Child,
+    /// Of its RPC server.
+    address: SocketAddr,
+}
 
 impl Process {
     /// Starts it, and returns when it has answered.
@@ -34,15 +39,15 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let mut process = Self(child);
+        let mut process = Self { child, address };
         let start = Instant::now();
         loop {
-            if let Ok(mut caller) = Caller::connect(address).await
+            if let Ok(mut caller) = process.caller().await
                 && caller.send(&node::call("getblockcount", &[])).await.is_ok()
             {
                 return Ok((process, caller));
             }
-            if let Some(status) = process.0.try_wait()? {
+            if let Some(status) = process.child.try_wait()? {
                 anyhow::bail!("the node ended with {status}");
             }
             ensure!(start.elapsed() < PATIENCE, "the node does not answer");
@@ -60,9 +65,24 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// A new connection to its RPC server, which closes idle ones.
+    pub(super) async fn caller(&self) -> anyhow::Result<Caller> {
+        Caller::connect(self.address).await
+    }
+
+    /// Processor time that it has taken, its system calls included.
+    #[cfg(feature = "webrtc")]
+    pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Fields 14 and 15 of proc_pid_stat(5); the second, the program's name, may hold spaces.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: u64 = fields.map(|field| field.parse().unwrap_or(0)).sum();
+        Ok(Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second())?)
+    }
+
     /// A line of proc_pid_status(5), in bytes.
     fn status(&self, name: &'static str) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kilobytes =
             status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB")?.trim().parse().ok());
         kilobytes.map(|kilobytes: u64| kilobytes << 10).context(name)
@@ -70,7 +90,7 @@ impl Process {
 
     pub(super) async fn stop(mut self, caller: &mut Caller) -> anyhow::Result<()> {
         caller.send(&node::call("stop", &[])).await?;
-        tokio::task::spawn_blocking(move || self.0.wait()).await??;
+        tokio::task::spawn_blocking(move || self.child.wait()).await??;
         Ok(())
     }
 }
@@ -78,6 +98,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // It has ended already, unless the benchmark failed.
-        let _ = self.0.kill();
+        let _ = self.child.kill();
     }
 }

@@ -4,6 +4,7 @@
 //! changed, the log of the last edge gets what it was, unless the log has it already. So the state after an edge is that
 //! edge's log over the logs of the edges after it, over the table.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
@@ -18,9 +19,11 @@ use crate::primitives::height::Height;
 use crate::primitives::tx::{Lock, Output};
 use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, Source, StateId, Update};
 
-/// Fewest coins, and records, that are read at once.
+/// Fewest coins, and records, that are read at once. What moves the table asks for most records one after another, in
+/// their order; a proof asks for some from the top down.
 const LEAST_COINS: usize = 32;
 const LEAST_RECORDS: usize = 2;
+const LEAST_RECORDS_IN_ORDER: usize = 64;
 /// Entries of logs that one batch removes: mostly all of an edge's, since each batch looks again at what the last removed.
 const CLEANED: usize = 1 << 16;
 
@@ -61,6 +64,28 @@ impl Edge {
 /// A key and its value.
 type Entry = (Vec<u8>, Vec<u8>);
 
+/// All entries from one key to another, both included.
+#[derive(Debug, Default)]
+struct Stretch {
+    first: Vec<u8>,
+    last: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl Stretch {
+    /// The first entry from one key to another; `None` if that takes more than what is here.
+    fn first_of(&self, first: &[u8], last: &[u8]) -> Option<Option<&Entry>> {
+        if self.entries.is_empty() || !(&self.first[..]..=&self.last[..]).contains(&first) {
+            return None;
+        }
+        let found = self.entries.get(self.entries.partition_point(|(key, _)| &key[..] < first));
+        match found {
+            Some((key, _)) => Some(found.filter(|_| &key[..] <= last)),
+            None => (last <= &self.last[..]).then_some(None),
+        }
+    }
+}
+
 /// A change of the table that is written in one batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TableChange<'a> {
@@ -91,7 +116,7 @@ impl Database {
 
     /// Calls `work` with the coins of the table. What it answers is of one state only as long as the table stays.
     pub fn with_state_table<T>(&self, top: Option<Node>, work: impl FnOnce(&Source<'_, StoreError>) -> T) -> T {
-        self.with_layers(top, &[vec![]], work)
+        self.with_layers(top, &[vec![]], LEAST_RECORDS_IN_ORDER, work)
     }
 
     /// Calls `work` with the coins after the block at `edge`, if they can be read; `epoch` is the number of blocks between
@@ -113,21 +138,26 @@ impl Database {
         let logs = (edge.as_u32()..head.height.as_u32()).step_by(epoch as usize);
         let logs = logs.map(|log| log_key(Height::from_u32(log), &[])).rev();
         let layers: Vec<Vec<u8>> = [vec![]].into_iter().chain(logs).collect();
-        Ok(Some(self.with_layers(state.top, &layers, work)))
+        Ok(Some(self.with_layers(state.top, &layers, LEAST_RECORDS, work)))
     }
 
     fn with_layers<T>(
         &self,
         top: Option<Node>,
         layers: &[Vec<u8>],
+        least_records: usize,
         work: impl FnOnce(&Source<'_, StoreError>) -> T,
     ) -> T {
+        let ahead = RefCell::new(Stretch::default());
         let record = |place: &Prefix| {
-            let last = Prefix::whole(place.last());
-            let found =
-                self.merged(layers, STATE_RECORD, &prefix_bytes(place), &prefix_bytes(&last), (1, LEAST_RECORDS))?;
-            let read = |(at, value): &Entry| self.decoded_record(at, value);
-            found.first().map(read).transpose()
+            let (first, last) = (prefix_bytes(place), prefix_bytes(&Prefix::whole(place.last())));
+            let read = |found: Option<&Entry>| found.map(|(at, value)| self.decoded_record(at, value)).transpose();
+            let mut ahead = ahead.borrow_mut();
+            if let Some(found) = ahead.first_of(&first, &last) {
+                return read(found);
+            }
+            *ahead = self.merged(layers, STATE_RECORD, &first, &last, (1, least_records))?;
+            read(ahead.entries.first())
         };
         let leaves = |range: &KeyRange, count: usize| {
             let found = self.merged(
@@ -137,7 +167,7 @@ impl Database {
                 &state_key(range.last())[1..],
                 (count, LEAST_COINS),
             )?;
-            found.iter().map(|(at, value)| self.decoded_leaf(at, value)).collect()
+            found.entries.iter().map(|(at, value)| self.decoded_leaf(at, value)).collect()
         };
         work(&Source { top, record: &record, leaves: &leaves })
     }
@@ -152,7 +182,7 @@ impl Database {
         first: &[u8],
         last: &[u8],
         (count, least): (usize, usize),
-    ) -> Result<Vec<Entry>, StoreError> {
+    ) -> Result<Stretch, StoreError> {
         let limit = count.max(least);
         let (mut found, mut from) = (Vec::new(), first.to_vec());
         loop {
@@ -171,7 +201,10 @@ impl Database {
             found.extend(merged.into_iter().filter(|(key, value)| is_read(key) && !value.is_empty()));
             match reached {
                 Some(reached) if found.len() < count => from = [&reached[..], &[0]].concat(),
-                _ => return Ok(found),
+                reached => {
+                    let last = reached.unwrap_or_else(|| last.to_vec());
+                    return Ok(Stretch { first: first.to_vec(), last, entries: found });
+                }
             }
         }
     }

@@ -18,6 +18,13 @@ impl MemoryStore {
     }
 }
 
+impl Clone for MemoryStore {
+    /// A store of its own with the same entries.
+    fn clone(&self) -> Self {
+        Self(RwLock::new(self.0.read().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+}
+
 // No code runs under the lock that could panic and leave half a batch, so a poisoned lock still guards whole data.
 impl Store for MemoryStore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {

@@ -46,12 +46,12 @@ fn small_networks_are_found_whole() {
 fn a_seed_gives_the_same_bytes_on_any_number_of_threads() {
     let bytes = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        serde_json::to_string(&pool.install(|| look(800, 100, 0.1, 4))).unwrap()
+        serde_json::to_string(&pool.install(|| look(400, 40, 0.1, 4))).unwrap()
     };
     let one = bytes(1);
     assert_eq!(one, bytes(1));
     assert_eq!(one, bytes(3));
-    assert_ne!(one, serde_json::to_string(&look(800, 100, 0.1, 5)).unwrap());
+    assert_ne!(one, serde_json::to_string(&look(400, 40, 0.1, 5)).unwrap());
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn withheld_blocks_are_had_from_others() {
 #[test]
 fn compact_blocks_cost_less_than_whole_ones() {
     let setup =
-        NetworkSetup { nodes: 12, duration: Span::from_secs(120), payments: 10.0, seed: 4, ..NetworkSetup::default() };
+        NetworkSetup { nodes: 12, duration: Span::from_secs(100), payments: 4.0, seed: 4, ..NetworkSetup::default() };
     let report = network::run(&setup, &|_| ()).unwrap();
     assert_eq!(report.violations, [""; 0]);
     assert!(report.block_size > 5_000.0 && report.block_relay * 3.0 < report.block_size, "{report:?}");

@@ -19,6 +19,10 @@ pub struct Package {
 }
 
 impl Package {
+    fn single(bytes: usize, fees: Amount) -> Self {
+        Self { count: 1, bytes, fees }
+    }
+
     pub(super) fn add(&mut self, entry: &Entry) {
         self.count += 1;
         self.bytes += entry.size;
@@ -77,7 +81,7 @@ impl Entry {
         minable_from: Height,
     ) -> Self {
         let (txid, size) = (tx.txid(), tx.size());
-        let alone = Package { count: 1, bytes: size, fees: fee };
+        let alone = Package::single(size, fee);
         Self {
             tx,
             txid,
@@ -104,10 +108,15 @@ impl Entry {
         self.fee.per(self.size)
     }
 
-    /// Its fee rate to a miner that must include its ancestors. A high-fee ancestor does not raise it above its own
-    /// rate.
+    /// What a miner judges it by: it with its ancestors, or it alone if they pay no less than it. So a high-fee ancestor
+    /// does not raise it above its own rate.
+    pub fn mining_package(&self) -> Package {
+        if self.rate() <= self.ancestors.rate() { Package::single(self.size, self.fee) } else { self.ancestors }
+    }
+
+    /// The fee rate of this package.
     pub fn mining_rate(&self) -> FeeRate {
-        self.rate().min(self.ancestors.rate())
+        self.mining_package().rate()
     }
 
     /// The fee rate lost by evicting it with its descendants. Low-fee descendants do not lower it below its own rate.

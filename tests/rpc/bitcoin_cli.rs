@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::fixture::{Answer, Fixture, exchange};
+use crate::fixture::{Answer, Fixture, exchange, hex_of};
 
 /// A request as libevent writes it.
 fn send(fixture: &Fixture, endpoint: &str, body: &Value) -> Answer {
@@ -156,11 +156,11 @@ fn getinfo() {
 #[test]
 fn fields_that_typed_clients_read() {
     let fixture = Fixture::new();
-    let [hash, ..] = fixture.generate(3, 1)[..] else { panic!("three blocks") };
+    let [hash, ..] = fixture.generate(13, 1)[..] else { panic!("thirteen blocks") };
     let other = Fixture::new();
     let address = fixture.node.as_ref().unwrap().p2p_address().unwrap().to_string();
     other.call("addnode", json!([address, "onetry"]));
-    other.call("waitforblockheight", json!([3]));
+    other.call("waitforblockheight", json!([13]));
     let peer = fixture.call("getpeerinfo", json!([]))[0].take();
     for field in
         ["last_block", "last_transaction", "timeoffset", "minfeefilter", "lastsend", "conntime", "startingheight"]
@@ -195,6 +195,17 @@ fn fields_that_typed_clients_read() {
     assert!(fixture.call("getmininginfo", json!([]))["blockmintxfee"].is_u64());
     let stats = fixture.call("getblockstats", json!([hash]));
     assert_eq!((&stats["swtxs"], &stats["swtotal_size"], &stats["total_weight"]), (&json!(0), &json!(0), &json!(0)));
+    // Of the same size: a child that pays less than its parent is judged by itself, one that pays more by both.
+    let coinbase = fixture.block(&hash).transactions[0].clone();
+    let parent = fixture.payment(&coinbase, 1, 10_000_000, 6, 200_000);
+    let poorer = fixture.payment(&parent, 6, 1_000_000, 7, 50_000);
+    let richer = fixture.payment(&poorer, 7, 10_000, 8, 300_000);
+    for (tx, count, fees) in [(&parent, 1, 200_000), (&poorer, 1, 50_000), (&richer, 3, 550_000)] {
+        fixture.call("sendrawtransaction", json!([hex_of(tx)]));
+        let entry = fixture.call("getmempoolentry", json!([tx.txid()]));
+        let chunk = (&json!(count * 4 * parent.size()), &json!(fees));
+        assert_eq!((&entry["chunkweight"], &entry["fees"]["chunk"]), chunk, "{entry}");
+    }
     // -addrinfo
     assert!(fixture.call("getaddrmaninfo", json!([]))["all_networks"]["total"].is_u64());
 }

@@ -368,7 +368,7 @@ class MempoolInfo(TypedDict):
     incrementalrelayfee: int
     """What a replacement must pay more, in grains a byte."""
     limitclustercount: int
-    """Always 0: ancestors and descendants are limited, not clusters."""
+    """Always 0, no limit: ancestors and descendants are limited."""
     limitclustersize: int
     """Always 0, likewise."""
     loaded: bool
@@ -382,7 +382,7 @@ class MempoolInfo(TypedDict):
     minrelaytxfee: int
     """The same when the mempool is not full, in grains a byte."""
     optimal: bool
-    """Always true."""
+    """Always true: nothing is linearised."""
     orphans: int
     """Transactions kept aside because a coin that they spend is unknown."""
     permitbaremultisig: bool
@@ -403,7 +403,7 @@ class EntryFees(TypedDict):
     base: int
     """Its own fee in grains."""
     chunk: int
-    """As ancestor: what is mined with it."""
+    """Those of the transactions in chunkweight, in grains."""
     descendant: int
     """With those of its descendants here, in grains."""
     modified: int
@@ -414,7 +414,7 @@ MempoolEntry = TypedDict("MempoolEntry", {
     "ancestorcount": int,  # Transactions here that it spends of, and it.
     "ancestorsize": int,  # Their size in bytes.
     "bip125-replaceable": bool,  # Always true.
-    "chunkweight": int,  # Four times the size of its ancestors here and it, with which it would be mined.
+    "chunkweight": int,  # Four times the size of it and its ancestors here, or of it alone if they pay no less a byte.
     "depends": list[str],  # Transactions here whose outputs it spends.
     "descendantcount": int,  # Transactions here that spend of it, and it.
     "descendantsize": int,  # Their size in bytes.

@@ -164,7 +164,7 @@ struct EntryView {
     descendantsize: usize,
     ancestorcount: usize,
     ancestorsize: usize,
-    /// Of the transactions with which it would be mined, as the mempool judges them: its ancestors and it.
+    /// Of what a miner judges it by: [`Entry::mining_package`].
     chunkweight: usize,
     fees: Fees,
     /// Transactions of the mempool whose outputs it spends.
@@ -185,7 +185,7 @@ struct Fees {
     modified: Amount,
     ancestor: Amount,
     descendant: Amount,
-    /// Of the transactions with which it would be mined.
+    /// Of that package.
     chunk: Amount,
 }
 
@@ -193,6 +193,7 @@ impl EntryView {
     fn new(entry: &Entry, mempool: &Mempool) -> Self {
         let parents = entry.tx.inputs.iter().map(|input| input.outpoint.txid);
         let outpoints = entry.tx.outpoints(entry.txid).map(|(outpoint, _)| outpoint);
+        let mining = entry.mining_package();
         Self {
             vsize: entry.size,
             weight: WEIGHT * entry.size,
@@ -202,13 +203,13 @@ impl EntryView {
             descendantsize: entry.descendants.bytes,
             ancestorcount: entry.ancestors.count,
             ancestorsize: entry.ancestors.bytes,
-            chunkweight: WEIGHT * entry.ancestors.bytes,
+            chunkweight: WEIGHT * mining.bytes,
             fees: Fees {
                 base: entry.fee,
                 modified: entry.fee,
                 ancestor: entry.ancestors.fees,
                 descendant: entry.descendants.fees,
-                chunk: entry.ancestors.fees,
+                chunk: mining.fees,
             },
             depends: parents.filter(|txid| mempool.contains(txid)).collect(),
             spentby: outpoints.filter_map(|outpoint| mempool.spender(&outpoint)).collect(),

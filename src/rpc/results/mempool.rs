@@ -19,9 +19,9 @@ pub const MEMPOOL_INFO: Object = object(
         field("fullrbf", Shape::Boolean, "Always true: any transaction can be replaced."),
         field("permitbaremultisig", Shape::Boolean, "Always false: there are no scripts."),
         field("maxdatacarriersize", Shape::Integer, "The most bytes of an output's data."),
-        field("limitclustercount", Shape::Integer, "Always 0: ancestors and descendants are limited, not clusters."),
+        field("limitclustercount", Shape::Integer, "Always 0, no limit: ancestors and descendants are limited."),
         field("limitclustersize", Shape::Integer, "Always 0, likewise."),
-        field("optimal", Shape::Boolean, "Always true."),
+        field("optimal", Shape::Boolean, "Always true: nothing is linearised."),
         field("orphans", Shape::Integer, "Transactions kept aside because a coin that they spend is unknown."),
     ],
 );
@@ -41,7 +41,7 @@ pub const MEMPOOL_ENTRY: Object = object(
         field(
             "chunkweight",
             Shape::Integer,
-            "Four times the size of its ancestors here and it, with which it would be mined.",
+            "Four times the size of it and its ancestors here, or of it alone if they pay no less a byte.",
         ),
         field("fees", Shape::Object(&ENTRY_FEES), ""),
         field("depends", Shape::Array(&Shape::Hash), "Transactions here whose outputs it spends."),
@@ -59,7 +59,7 @@ const ENTRY_FEES: Object = object(
         field("modified", Shape::Integer, "The same."),
         field("ancestor", Shape::Integer, "With those of its ancestors here, in grains."),
         field("descendant", Shape::Integer, "With those of its descendants here, in grains."),
-        field("chunk", Shape::Integer, "As ancestor: what is mined with it."),
+        field("chunk", Shape::Integer, "Those of the transactions in chunkweight, in grains."),
     ],
 );
 

@@ -148,20 +148,6 @@ enum Sync {
 /// Why it does not start, or why it failed.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
-    let data_dir = common.node_dir()?;
-    genesis::check_kept(&data_dir, &params)?;
-    // In compose files, a variable that is not set arrives as an empty one.
-    let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
-        Some("wallet") if args.check => match Wallet::open(&data_dir.join("wallet.json")) {
-            Ok(wallet) => Some(wallet.newest_key()),
-            Err(KeyFileError::Missing { .. }) => None,
-            Err(error) => return Err(error.into()),
-        },
-        Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"), &mut rand::rng())?.newest_key()),
-        Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
-        None => None,
-    };
-    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let retention = match args.prune {
         None | Some(0) => Retention::All,
         Some(1) => Retention::Manual,
@@ -179,13 +165,27 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
             archive_share > Share::default() && retention == Retention::All,
             "--archive-share is a share of the blocks that --prune removes, and without it none is removed",
         ),
-        (args.accept_slow_chain && args.sync == Sync::Full, "--accept-slow-chain is for --sync state alone"),
         (args.no_gateway && args.gateway_files, "--gateway-files contradicts --no-gateway"),
         (args.no_gateway && args.gateway_fetch, "--gateway-fetch contradicts --no-gateway"),
         (args.no_exchange && args.gateway_fetch, "--gateway-fetch contradicts --no-exchange"),
     ] {
         ensure!(!is_vain, UsageError(said.to_owned()));
     }
+    let (user, password) = args.login.read()?.unzip();
+    let data_dir = common.node_dir()?;
+    genesis::check_kept(&data_dir, &params)?;
+    // In compose files, a variable that is not set arrives as an empty one.
+    let mine = match args.mine.as_deref().filter(|text| !text.is_empty()) {
+        Some("wallet") if args.check => match Wallet::open(&data_dir.join("wallet.json")) {
+            Ok(wallet) => Some(wallet.newest_key()),
+            Err(KeyFileError::Missing { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+        Some("wallet") => Some(Wallet::open_or_create(&data_dir.join("wallet.json"), &mut rand::rng())?.newest_key()),
+        Some(text) => Some(address::decode(&params.address_prefix, text).context("--mine")?),
+        None => None,
+    };
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let mut config = runtime::Config {
         listen: (!args.no_listen).then_some(args.listen),
         listen_webrtc: args.listen_webrtc,
@@ -205,7 +205,6 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         record: args.record.filter(|path| !path.as_os_str().is_empty()),
         ..runtime::Config::new(&data_dir, params.clone())
     };
-    let (user, password) = args.login.read()?.unzip();
     let rpc = rpc::Config {
         user,
         password,
@@ -245,7 +244,7 @@ fn kept_blocks(retention: Retention, archive_share: Share) -> String {
     if archive_share == Share::default() {
         return kept;
     }
-    format!("{kept}, and {} % of those that are pruned", archive_share.get() * 100.0)
+    format!("{kept}, and {archive_share} of those that are pruned")
 }
 
 /// How a node without blocks begins.

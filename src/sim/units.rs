@@ -156,18 +156,24 @@ impl Share {
     /// # Errors
     /// What is wrong with it, if it is not from 0 to 1.
     pub fn new(share: f64) -> Result<Self, String> {
-        Self(share).within(0.0..=1.0)
+        Self::within(share, 0.0..=1.0)
     }
 
-    /// The share, if it is in a range.
+    /// Reads a share that has to be in a range, which the error names.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn within(self, range: RangeInclusive<f64>) -> Result<Self, String> {
-        let is_in = range.contains(&self.0);
-        is_in
-            .then_some(self)
-            .ok_or_else(|| format!("{} is not a share from {} to {}", self.0, range.start(), range.end()))
+    /// What is wrong with the text.
+    pub fn parse_within(text: &str, range: RangeInclusive<f64>) -> Result<Self, String> {
+        let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
+        let number: f64 =
+            number.parse().map_err(|_| format!("{text:?} is not a share: expected a number like 0.3 or 30%"))?;
+        Self::within(number / whole, range)
+    }
+
+    fn within(share: f64, range: RangeInclusive<f64>) -> Result<Self, String> {
+        let is_in = range.contains(&share);
+        let wrong = || format!("{share} is not a share from {} to {}", range.start(), range.end());
+        is_in.then_some(Self(share)).ok_or_else(wrong)
     }
 
     /// The number, from 0 to 1.
@@ -181,14 +187,17 @@ impl Share {
     }
 }
 
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
-        let number: f64 =
-            number.parse().map_err(|_| format!("{text:?} is not a share: expected a number like 0.3 or 30%"))?;
-        Self::new(number / whole)
+        Self::parse_within(text, 0.0..=1.0)
     }
 }
 
@@ -287,9 +296,11 @@ mod tests {
         for text in ["", "%", "half", "1/2", "0,5"] {
             assert!(text.parse::<Share>().unwrap_err().ends_with("expected a number like 0.3 or 30%"), "{text}");
         }
-        let half = Share::new(0.5).unwrap();
-        assert_eq!(half.within(0.0..=0.5), Ok(half));
-        assert_eq!(half.within(0.0..=0.4), Err("0.5 is not a share from 0 to 0.4".to_owned()));
+        assert_eq!(Share::parse_within("7%", 0.0..=0.5).unwrap().to_string(), "0.07");
+        for (text, share) in [("50%", "0.5"), ("1.5", "1.5")] {
+            let refused = Err(format!("{share} is not a share from 0 to 0.4"));
+            assert_eq!(Share::parse_within(text, 0.0..=0.4), refused);
+        }
     }
 
     #[test]

@@ -311,9 +311,11 @@ fn simulations_write_their_reports_and_refuse_wrong_options() {
     sim(&["network", "--partition", "50s..20s:0.3"]).fails(USAGE, "ends before it begins");
     sim(&["network", "--attack", "withold"]).fails(USAGE, "'withhold'");
     sim(&["network", "--latency", "fast"]).fails(USAGE, "is not a time");
+    sim(&["network", "--loss", "1.5"]).fails(USAGE, "1.5 is not a share from 0 to 0.5");
 
     let attack = sim(&["attack", "--share", "30%", "--runs", "500", "--full", "2", "--json"]).ok();
     let report: Value = serde_json::from_str(&attack).unwrap();
     assert_eq!((&report["share"], &report["agree"]), (&0.3.into(), &2.into()));
-    sim(&["attack", "--share", "0.6"]).fails(USAGE, "the attacker always wins");
+    sim(&["attack", "--share", "0.6"]).fails(USAGE, "0.49: with half of the hash power the attacker always wins");
+    sim(&["attack", "--share", "0"]).fails(USAGE, "0 is not a share from 0.01 to 0.49\n");
 }

@@ -115,7 +115,12 @@ fn a_check_says_what_is_kept_and_how_it_begins() {
     let share = &["--prune", "2000", "--archive-share", "10%", "--sync", "state"];
     assert_eq!(
         lines(share),
-        ["the last 2000 blocks, and 10 % of those that are pruned", "with the state of a recent block"]
+        ["the last 2000 blocks, and 0.1 of those that are pruned", "with the state of a recent block"]
+    );
+    // And not 7.000000000000001 %.
+    assert_eq!(
+        lines(&["--prune", "2000", "--archive-share", "7%"])[0],
+        "the last 2000 blocks, and 0.07 of those that are pruned"
     );
     let slow = &["--sync", "state", "--accept-slow-chain"];
     assert_eq!(lines(slow)[1], "with the state of a recent block, of a slow chain too");
@@ -144,11 +149,28 @@ fn options_that_would_do_nothing_are_refused() {
     refused(&[("archive-share", "0.1")], "--archive-share is a share of the blocks that --prune removes");
     refused(&[("archive-share", "0.1"), ("prune", "0")], "without it none is removed");
     refused(&[("archive-share", "1.5"), ("prune", "2000")], "1.5 is not a share from 0 to 1");
-    refused(&[("accept-slow-chain", "true")], "--accept-slow-chain is for --sync state alone");
     refused(&[("gateway-files", "true"), ("no-gateway", "true")], "--gateway-files contradicts --no-gateway");
     refused(&[("gateway-fetch", "true"), ("no-gateway", "true")], "--gateway-fetch contradicts --no-gateway");
     refused(&[("gateway-fetch", "true"), ("no-exchange", "true")], "--gateway-fetch contradicts --no-exchange");
     refused(&[("rpc-user", "\"ada\"")], "--rpc-password");
+}
+
+/// An environment variable is for every command that has the option.
+#[test]
+fn a_node_starts_with_an_option_that_is_for_other_commands() {
+    let place = Place::new();
+    let mut command = place.command("a", &["node", "--check"]);
+    command.env("CAIRN_ACCEPT_SLOW_CHAIN", "true");
+    done(command).ok();
+}
+
+#[test]
+fn a_node_that_is_refused_leaves_nothing() {
+    let place = Place::new();
+    for options in [&["--archive-share", "0.1"][..], &["--prune", "5"], &["--gateway-files", "--no-gateway"]] {
+        place.run("a", &[&["node", "--mine", "wallet"], options].concat()).fails(USAGE, options[0]);
+        assert!(!place.path("a/wallet.json").exists());
+    }
 }
 
 #[test]

@@ -52,8 +52,11 @@ pub(super) struct Args {
 }
 
 fn minority(text: &str) -> Result<f64, String> {
-    let share = text.parse::<Share>()?.within(0.01..=0.49);
-    share.map(Share::get).map_err(|error| format!("{error}: with half of the hash power the attacker always wins"))
+    let why = |error| match Share::parse_within(text, 0.5..=f64::INFINITY) {
+        Ok(_) => format!("{error}: with half of the hash power the attacker always wins"),
+        Err(_) => error,
+    };
+    Share::parse_within(text, 0.01..=0.49).map(Share::get).map_err(why)
 }
 
 /// The result.

@@ -135,7 +135,7 @@ impl fmt::Display for Fanouts {
 
 /// A share of at most `most`.
 fn up_to(text: &str, most: f64) -> Result<f64, String> {
-    text.parse::<Share>()?.within(0.0..=most).map(Share::get)
+    Share::parse_within(text, 0.0..=most).map(Share::get)
 }
 
 /// Runs the command.

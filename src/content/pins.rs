@@ -1,6 +1,7 @@
 //! Pins: roots whose blocks are kept. Each is a file named by the CID, so that one that was made survives whatever
 //! happens to another.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io;
@@ -38,6 +39,13 @@ pub struct Pin {
     pub kind: PinKind,
     /// What the user calls it; empty for none.
     pub name: String,
+}
+
+impl Pin {
+    /// Whether both keep the same blocks.
+    pub(super) fn keeps_as(&self, other: &Self) -> bool {
+        (self.cid, self.kind) == (other.cid, other.kind)
+    }
 }
 
 /// The files.
@@ -94,23 +102,67 @@ impl Pins {
     }
 }
 
-/// All pins of a store, in order of their CIDs' text. Another process may change them meanwhile.
+/// All pins of a store, each once, in order of their CIDs' text. Another process may change them meanwhile: it writes a
+/// pin's new kind before it removes the old one, so a second look at one directory finds what has left the other.
 pub(super) fn all(store: &Path) -> Result<Vec<Pin>, ContentError> {
-    let mut pins = Vec::new();
-    for kind in [PinKind::Recursive, PinKind::Direct] {
+    let mut pins = BTreeMap::new();
+    for kind in [PinKind::Direct, PinKind::Recursive, PinKind::Direct] {
         for path in blocks::files_in(&dir(store).join(kind.to_string()))? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let Ok(cid) = name.parse::<Cid>() else { continue };
+            let text = path.file_name().unwrap_or_default().to_string_lossy();
+            let Ok(cid) = text.parse::<Cid>() else { continue };
+            // One that a kill left with both kinds is recursive.
+            if kind == PinKind::Direct && pins.contains_key(&*text) {
+                continue;
+            }
             if let Some(name) = blocks::read(&path)? {
-                pins.push(Pin { cid, kind, name: String::from_utf8_lossy(&name).into_owned() });
+                let name = String::from_utf8_lossy(&name).into_owned();
+                pins.insert(text.into_owned(), Pin { cid, kind, name });
             }
         }
     }
-    pins.sort_by_cached_key(|pin| (pin.cid.to_string(), pin.kind == PinKind::Direct));
-    Ok(pins)
+    Ok(pins.into_values().collect())
 }
 
 /// Directory of the pins in a store.
 fn dir(store: &Path) -> PathBuf {
     store.join("pins")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipld::{Codec, HashFunction};
+
+    fn cid() -> Cid {
+        Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"content").unwrap()
+    }
+
+    #[test]
+    fn a_pin_is_listed_while_its_kind_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let pins = Pins::open(dir.path()).unwrap();
+        let pin = |kind| Pin { cid: cid(), kind, name: String::new() };
+        pins.add(&pin(PinKind::Direct)).unwrap();
+        // One change at a time, since two could hide it from any number of looks.
+        for kind in [PinKind::Recursive, PinKind::Direct].repeat(50) {
+            std::thread::scope(|scope| {
+                let change = scope.spawn(|| pins.add(&pin(kind)).unwrap());
+                while !change.is_finished() {
+                    assert_eq!(all(dir.path()).unwrap().len(), 1);
+                }
+            });
+            assert_eq!(all(dir.path()).unwrap(), [pin(kind)]);
+        }
+    }
+
+    #[test]
+    fn a_pin_that_was_left_with_both_kinds_is_recursive() {
+        let dir = tempfile::tempdir().unwrap();
+        let pins = Pins::open(dir.path()).unwrap();
+        let pin = Pin { cid: cid(), kind: PinKind::Recursive, name: "it".to_owned() };
+        for kind in [PinKind::Recursive, PinKind::Direct] {
+            fs::write(pins.path(&pin.cid, kind), "it").unwrap();
+        }
+        assert_eq!(all(dir.path()).unwrap(), [pin]);
+    }
 }

@@ -183,29 +183,61 @@ impl ContentReader {
         blocks::usage(&self.blocks, &blocks::usage_file(&self.dir))
     }
 
+    /// The blocks below the recursive ones of `pins`, each once, in the order of a CAR. If a block is missing, pins that
+    /// are not kept any more leave the list, and with them their blocks.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`] if that was not why, and as [`ContentReader::walk`].
+    pub fn below(&self, pins: &mut Vec<Pin>) -> Result<Vec<Cid>, ContentError> {
+        loop {
+            let mut cids = Vec::new();
+            let roots = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
+            let walked = self.walk(roots, |block| {
+                cids.push(*block.cid());
+                Ok(())
+            });
+            let Err(error @ ContentError::Missing { .. }) = walked else { return walked.map(|()| cids) };
+            let (count, kept) = (pins.len(), self.pins()?);
+            pins.retain(|pin| kept.iter().any(|other| pin.keeps_as(other)));
+            if pins.len() == count {
+                return Err(error);
+            }
+        }
+    }
+
     /// The blocks that pins keep and that are not here, each after its pin. What would be below them is not known.
     ///
     /// # Errors
     /// The file system's, or [`ContentError::Read`].
     pub fn missing(&self) -> Result<Vec<(Cid, Cid)>, ContentError> {
+        self.missing_of(&self.pins()?)
+    }
+
+    /// Blocks of pins that were removed since `pins` were read may have been collected, and are not missing.
+    fn missing_of(&self, pins: &[Pin]) -> Result<Vec<(Cid, Cid)>, ContentError> {
         let mut missing = Vec::new();
-        for pin in self.pins()? {
+        for pin in pins {
             let mut reader = DagReader::new([pin.cid]);
             while let Some(cid) = reader.next_block() {
                 if self.size(&cid)?.is_none() {
-                    missing.push((pin.cid, cid));
+                    missing.push((pin, cid));
                 } else if pin.kind == PinKind::Recursive && cid.codec() != Codec::RAW {
                     match self.get(&cid) {
                         Ok(block) => reader.supply(&cid, block.bytes())?,
                         // `verify` names it.
                         Err(ContentError::Damaged { .. }) => {}
-                        Err(ContentError::Missing { cid }) => missing.push((pin.cid, *cid)),
+                        Err(ContentError::Missing { cid }) => missing.push((pin, *cid)),
                         Err(error) => return Err(error),
                     }
                 }
             }
         }
-        Ok(missing)
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.pins()?;
+        missing.retain(|(pin, _)| kept.iter().any(|other| pin.keeps_as(other)));
+        Ok(missing.into_iter().map(|(pin, cid)| (pin.cid, cid)).collect())
     }
 
     /// Names the blocks whose bytes are not those of their names, and says how many of how many are checked.
@@ -226,5 +258,47 @@ impl ContentReader {
         }
         checked(cids.len() as u64, cids.len() as u64);
         Ok(damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::ContentStore;
+    use crate::ipld::dagpb::{self, Link};
+
+    fn dag(byte: u8) -> [Block; 2] {
+        let leaf = Cid::v1(Codec::RAW, HashFunction::Sha2_256, &[byte]).unwrap();
+        let root = dagpb::encode(&[Link { cid: leaf, name: Vec::new(), size: 1 }], &[]);
+        let cid = Cid::v1(Codec::DAG_PB, HashFunction::Sha2_256, &root).unwrap();
+        [Block::check(cid, root).unwrap(), Block::check(leaf, vec![byte]).unwrap()]
+    }
+
+    /// As another process does it: the pins were read before, and the blocks are read after.
+    #[test]
+    fn what_is_unpinned_and_collected_meanwhile_is_no_loss() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
+        for blocks in [dag(1), dag(2)] {
+            blocks.iter().for_each(|block| store.put(block).unwrap());
+            store.pin(&Pin { cid: *blocks[0].cid(), kind: PinKind::Recursive, name: String::new() }).unwrap();
+        }
+        let cids = |blocks: &[Block]| blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>();
+        let reader = store.reader().clone();
+        let read = reader.pins().unwrap();
+        assert_eq!(reader.below(&mut read.clone()).unwrap().len(), 4);
+        drop(store);
+        let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
+        store.unpin(dag(1)[0].cid()).unwrap();
+        assert_eq!(store.collect(|_| {}).unwrap().blocks, 2);
+        let mut pins = read.clone();
+        assert_eq!(reader.below(&mut pins).unwrap(), cids(&dag(2)));
+        assert_eq!(pins, reader.pins().unwrap());
+        assert_eq!(reader.missing_of(&read).unwrap(), []);
+
+        let [root, leaf] = dag(2);
+        std::fs::remove_file(blocks::path(&reader.blocks, &Key::of(leaf.cid()))).unwrap();
+        assert!(matches!(reader.below(&mut read.clone()), Err(ContentError::Missing { .. })));
+        assert_eq!(reader.missing_of(&read).unwrap(), [(*root.cid(), *leaf.cid())]);
     }
 }

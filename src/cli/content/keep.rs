@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Common, ContentPath};
 use crate::cli::print_line;
-use crate::content::{ContentError, ContentReader, ContentStore, Pin, PinKind};
+use crate::content::{ContentReader, ContentStore, Pin, PinKind};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
 
@@ -124,7 +124,11 @@ pub fn pin(
 }
 
 fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
-    let pins = store.pins()?;
+    let mut pins = store.pins()?;
+    let below = match kind {
+        Listed::All | Listed::Indirect => store.below(&mut pins)?,
+        Listed::Recursive | Listed::Direct => Vec::new(),
+    };
     let wanted = |pin: &PinKind| match kind {
         Listed::All => true,
         Listed::Recursive => *pin == PinKind::Recursive,
@@ -133,16 +137,9 @@ fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &
     };
     let mut rows: Vec<(Cid, String, &str)> =
         pins.iter().filter(|pin| wanted(&pin.kind)).map(|pin| (pin.cid, pin.kind.to_string(), &pin.name[..])).collect();
-    if matches!(kind, Listed::All | Listed::Indirect) {
-        let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
-        let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
-        store.walk(recursive, |block| {
-            if !roots.contains(block.cid()) {
-                rows.push((*block.cid(), "indirect".to_owned(), ""));
-            }
-            Ok::<(), ContentError>(())
-        })?;
-    }
+    let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
+    let indirect = below.iter().filter(|cid| !roots.contains(cid));
+    rows.extend(indirect.map(|cid| (*cid, "indirect".to_owned(), "")));
     if common.json() {
         let row = |(cid, kind, name): &(Cid, String, &str)| json!({ "cid": cid, "type": kind, "name": name });
         return common.print(String::new, || rows.iter().map(row).collect());

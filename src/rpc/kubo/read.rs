@@ -1,6 +1,6 @@
 //! `cat`, `ls`, `get`, `block/get`, `block/stat`, `dag/export`, and pins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
@@ -133,19 +133,15 @@ pub(super) fn pin_ls(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(),
         return Err(Failure::Failed { text: format!("invalid type '{wanted}'") });
     }
     let mut keys: BTreeMap<String, Value> = BTreeMap::new();
-    let pins = reader.pins()?;
+    let mut pins = reader.pins()?;
+    let is_below_wanted = matches!(wanted, "all" | "indirect");
+    let below = if is_below_wanted { reader.below(&mut pins)? } else { Vec::new() };
     for pin in pins.iter().filter(|pin| wanted == "all" || pin.kind.to_string() == wanted) {
         keys.insert(pin.cid.to_string(), json!({ "Type": pin.kind.to_string(), "Name": pin.name }));
     }
-    if matches!(wanted, "all" | "indirect") {
-        let roots: Vec<Cid> = pins.iter().map(|pin| pin.cid).collect();
-        let recursive = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
-        reader.walk::<Failure>(recursive, |block| {
-            if !roots.contains(block.cid()) {
-                keys.insert(block.cid().to_string(), json!({ "Type": "indirect", "Name": "" }));
-            }
-            Ok(())
-        })?;
+    let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
+    for cid in below.iter().filter(|cid| !roots.contains(cid)) {
+        keys.insert(cid.to_string(), json!({ "Type": "indirect", "Name": "" }));
     }
     let named: Vec<&str> = call.arguments().collect();
     if !named.is_empty() {

@@ -288,13 +288,13 @@ impl Api {
     ) -> Result<R, RpcError> {
         if !self.is_for_stranger() {
             let read = node.read(move |node, now| work(node, now));
-            return Ok(awake(node, read).await??);
+            return awake(node, read).await;
         }
         let timed = move |node: &Recorded, now| {
             let start = Instant::now();
             (work(node, now), start.elapsed())
         };
-        Ok(awake(node, self.turns.take(node.read(timed))).await??)
+        awake(node, self.turns.take(node.read(timed))).await
     }
 
     /// Has the node carry out a command and returns the result. Only methods that need credentials do.
@@ -302,14 +302,17 @@ impl Api {
         &self,
         make: impl FnOnce(Answer<R>) -> Command + Send + 'static,
     ) -> Result<R, RpcError> {
-        Ok(self.awake(self.handle.command(make)).await??)
+        self.awake(self.handle.command(make)).await
     }
 
     /// Waits for what needs the node's thread.
     ///
     /// # Errors
-    /// That the node is paused, or becomes so meanwhile.
-    pub(super) async fn awake<R>(&self, work: impl Future<Output = R>) -> Result<R, RpcError> {
+    /// That the node is paused, or becomes so meanwhile; those of `work`.
+    pub(super) async fn awake<R, E: Into<RpcError>>(
+        &self,
+        work: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, RpcError> {
         awake(&self.handle, work).await
     }
 
@@ -409,9 +412,9 @@ fn too_long() -> RpcError {
     )
 }
 
-async fn awake<R>(node: &Handle, work: impl Future<Output = R>) -> Result<R, RpcError> {
+async fn awake<R, E: Into<RpcError>>(node: &Handle, work: impl Future<Output = Result<R, E>>) -> Result<R, RpcError> {
     let paused = || RpcError::new(Code::Misc, "the node is paused: resumenode lets it go on");
-    node.unless_paused(work).await.ok_or_else(paused)
+    node.unless_paused(work).await.ok_or_else(paused)?.map_err(Into::into)
 }
 
 fn warming_up() -> RpcError {

@@ -1,8 +1,10 @@
 //! Pausing a node, and adding and removing nodes of a test network.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, hex_of, key};
 
 /// Calls every method on a node without chaos, alone in its process.
 pub fn every_method(fixture: &Fixture) {
@@ -20,8 +22,13 @@ pub fn every_method(fixture: &Fixture) {
 
 #[test]
 fn a_paused_node_answers_only_what_it_need_not_be_asked() {
-    let fixture = Fixture::with_chaos();
-    fixture.generate(2, 1);
+    let long = Duration::from_secs(3_600);
+    let fixture = Fixture::with_chaos().serve_again(|config| config.limits.fee_patience = long);
+    let hashes = fixture.generate(2, 1);
+    let handle = fixture.node.as_ref().unwrap().handle().clone();
+    fixture.tokio.block_on(async { handle.miner().set(Some(key(9).public_key()), 0) });
+    let known = fixture.call("getblocktemplate", json!([]))["longpollid"].take();
+    let payment = fixture.payment(&fixture.block(&hashes[0]).transactions[0], 1, 7_000, 2, 500);
     let node = json!(["this node"]);
     assert_eq!(fixture.call("resumenode", node.clone()), json!(false));
     assert_eq!(fixture.call("pausenode", node.clone()), json!(true));
@@ -36,6 +43,8 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
         ("generatetoaddress", json!([1, fixture.payee(1)])),
         ("submitblock", json!([fixture.call("getblock", json!([fixture.call("getbestblockhash", json!([])), 0]))])),
         ("savemempool", json!([])),
+        ("sendrawtransaction", json!([hex_of(&payment)])),
+        ("getblocktemplate", json!([{ "longpollid": known }])),
     ] {
         fixture.refused(method, params, -1, "the node is paused");
     }

@@ -297,7 +297,7 @@ async fn save_mempool(api: Api) -> Outcome {
         filename: PathBuf,
     }
     let failed = |error| RpcError::new(Code::Misc, format!("Unable to dump mempool to disk: {error}"));
-    Ok(Reply::of(&Saved { filename: api.awake(api.handle.save_mempool()).await??.map_err(failed)? }))
+    Ok(Reply::of(&Saved { filename: api.awake(api.handle.save_mempool()).await?.map_err(failed)? }))
 }
 
 async fn get_mempool_entry(api: Api, args: Args) -> Outcome {

@@ -222,11 +222,16 @@ async fn generate_to_address(api: Api, args: Args) -> Outcome {
     if count > MAX_GENERATED {
         return Err(RpcError::invalid(format!("nblocks: at most {MAX_GENERATED}")));
     }
-    let hashes = api.awake(generate(&api.handle, payee, count as usize, tries)).await?;
-    Ok(Reply::of(&hashes.map_err(|error| match error {
-        GenerateError::Stopped(stopped) => RpcError::from(stopped),
-        GenerateError::Chain(error) => error.into(),
-    })?))
+    Ok(Reply::of(&api.awake(generate(&api.handle, payee, count as usize, tries)).await?))
+}
+
+impl From<GenerateError> for RpcError {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::Stopped(stopped) => stopped.into(),
+            GenerateError::Chain(error) => error.into(),
+        }
+    }
 }
 
 async fn submit_header(api: Api, args: Args) -> Outcome {

@@ -282,7 +282,7 @@ async fn send_raw_transaction(api: Api, args: Args) -> Outcome {
             None
         }
     });
-    api.awake(sent).await???;
+    api.awake(sent).await??;
     Ok(Reply::of(&txid))
 }
 

@@ -100,10 +100,9 @@ async fn get_block_template(api: Api, args: Args) -> Outcome {
     let payee = api.payee()?;
     let known = request.longpollid.map(|text| LongPollId::parse(&text)).transpose()?;
     if let Some(known) = &known {
-        wait_for_better(&api, known).await?;
+        api.awake(wait_for_better(&api, known)).await?;
     }
-    let (template, revision) =
-        api.awake(api.handle.templates().get(payee, known.map(|known| known.revision))).await??;
+    let (template, revision) = api.awake(api.handle.templates().get(payee, known.map(|known| known.revision))).await?;
     Ok(Reply::of(&TemplateView::new(&template, revision, &api)))
 }
 
@@ -117,7 +116,7 @@ async fn propose(api: &Api, data: Option<String>) -> Outcome {
 
 async fn submit_block(api: Api, args: Args) -> Outcome {
     let block = decode_block(args.get("hexdata")?)?;
-    let rejection = api.awake(work::submit(&api.handle, block)).await???;
+    let rejection = api.awake(work::submit(&api.handle, block)).await??;
     if let Some(Rejection { reason, detail }) = &rejection {
         tracing::info!(reason, detail, "a block that was submitted is not the new tip");
     }

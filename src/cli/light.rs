@@ -7,6 +7,7 @@ mod state;
 mod watch;
 mod words;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,8 +114,9 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let command = &args.command;
     let prefix = &common.params()?.address_prefix;
     // Before any peer is asked, which takes long.
-    command.addresses().iter().try_for_each(|text| address::decode(prefix, text).map(drop))?;
-    match with_session(common, asked, async |session| session.carry_out(command).await)? {
+    let keys: BTreeSet<PublicKey> =
+        command.addresses().iter().map(|text| address::decode(prefix, text)).collect::<Result<_, _>>()?;
+    match with_session(common, asked, async |session| session.carry_out(command, keys).await)? {
         // A watch has no other end.
         None if !matches!(command, LightCommand::Watch { .. }) => Err(Interrupted.into()),
         _ => Ok(()),
@@ -194,7 +196,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn carry_out(&mut self, command: &LightCommand) -> anyhow::Result<()> {
+    /// Does what is asked; `keys` are those of its addresses.
+    async fn carry_out(&mut self, command: &LightCommand, keys: BTreeSet<PublicKey>) -> anyhow::Result<()> {
         match command {
             LightCommand::Sync(_) => self.report_sync().await,
             LightCommand::Verify { txid, min_confirmations, block: None, .. } => {
@@ -203,12 +206,18 @@ impl<'a> Session<'a> {
             LightCommand::Verify { txid, min_confirmations, block: Some(block), .. } => {
                 self.verify_in(*txid, *block, *min_confirmations).await
             }
-            LightCommand::History { address, .. } => self.history(address).await,
-            LightCommand::Watch { addresses, from_height, min_confirmations, .. } => {
-                self.watch(addresses, *from_height, *min_confirmations).await
+            LightCommand::History { address, .. } => {
+                // Of one address.
+                for key in keys {
+                    self.history(address, key).await?;
+                }
+                Ok(())
             }
-            LightCommand::Balance { addresses, coins, total, min_confirmations, .. } => {
-                self.balance(addresses, (*total, *coins), *min_confirmations).await
+            LightCommand::Watch { from_height, min_confirmations, .. } => {
+                self.watch(keys, *from_height, *min_confirmations).await
+            }
+            LightCommand::Balance { coins, total, min_confirmations, .. } => {
+                self.balance(keys, (*total, *coins), *min_confirmations).await
             }
             LightCommand::Coin { coin, min_confirmations, .. } => self.coin(*coin, *min_confirmations).await,
             LightCommand::Status => Ok(()),
@@ -380,9 +389,5 @@ impl<'a> Session<'a> {
             let ready = self.noticed(until).await?;
             ensure!(ready, LightError::NotProven(format!("no peer answered for {} s", self.patience.as_secs())));
         }
-    }
-
-    fn key(&self, text: &str) -> anyhow::Result<PublicKey> {
-        Ok(address::decode(&self.params.address_prefix, text)?)
     }
 }

@@ -88,16 +88,16 @@ impl Kept {
 }
 
 /// The blocks that a peer has while its best header stays.
-struct Reach<'a> {
-    /// The first of the last ones.
+struct Available<'a> {
+    /// The lowest block of the recent run that it keeps.
     lowest: Height,
     /// Runs of lower blocks.
     archived: Option<&'a Runs>,
-    /// Blocks of an epoch.
+    /// Blocks per epoch.
     epoch: u32,
 }
 
-impl Reach<'_> {
+impl Available<'_> {
     fn has(&self, height: Height) -> bool {
         let is_archived = |runs: &Runs| runs.has(Run::of(height, self.epoch));
         height >= self.lowest || self.archived.is_some_and(is_archived)
@@ -210,8 +210,8 @@ impl Download {
     }
 
     /// What a peer has, now that its best header is at `best`.
-    fn reach<'a>(&self, kept: &'a Kept, best: Height) -> Reach<'a> {
-        Reach { lowest: kept.lowest(best), archived: Some(&kept.archived), epoch: self.epoch }
+    fn available<'a>(&self, kept: &'a Kept, best: Height) -> Available<'a> {
+        Available { lowest: kept.lowest(best), archived: Some(&kept.archived), epoch: self.epoch }
     }
 
     /// The lowest missing block that no peer has.
@@ -224,8 +224,8 @@ impl Download {
     pub(super) fn idle(&self) -> Vec<(PeerId, Height, Height)> {
         let Some((_, needed)) = self.wanted.front().copied() else { return Vec::new() };
         let has_some = |kept: &Kept| {
-            let reach = self.reach(kept, Height::GENESIS);
-            self.wanted.iter().any(|(_, height)| reach.has(*height))
+            let available = self.available(kept, Height::GENESIS);
+            self.wanted.iter().any(|(_, height)| available.has(*height))
         };
         let is_idle =
             |source: &Source| source.in_flight == 0 && !source.kept.archived.is_empty() && !has_some(&source.kept);
@@ -383,8 +383,8 @@ impl Download {
             let common = chain.fork_point(&best, &chain.best_header()).height;
             let Some(source) = self.sources.get(&peer) else { continue };
             let room = source.limit.saturating_sub(source.in_flight);
-            let reach = self.reach(&source.kept, best.height);
-            let has = |height: Height| reach.has(height);
+            let available = self.available(&source.kept, best.height);
+            let has = |height: Height| available.has(height);
             let in_reach = self.wanted.iter().map(|(_, height)| *height).take_while(|height| *height <= common);
             let first = in_reach.into_iter().find(|height| has(*height));
             if avoided && self.others_have(now, peer, first.unwrap_or(common), chain, sync) {
@@ -416,15 +416,15 @@ impl Download {
         let tip = chain.best_header();
         let in_reach = self.sources.iter().filter_map(|(peer, source)| {
             let common = sync.common_height(*peer, &tip, chain).filter(|common| *common >= first)?;
-            let mut reach = self.reach(&source.kept, sync.best(*peer, chain)?.height);
-            reach.archived.take_if(|_| self.is_avoided(now, source));
-            Some((reach, common))
+            let mut available = self.available(&source.kept, sync.best(*peer, chain)?.height);
+            available.archived.take_if(|_| self.is_avoided(now, source));
+            Some((available, common))
         });
-        let sources: Vec<(Reach, Height)> = in_reach.collect();
-        if sources.iter().any(|(reach, common)| reach.lowest <= first && *common >= last) {
+        let sources: Vec<(Available, Height)> = in_reach.collect();
+        if sources.iter().any(|(available, common)| available.lowest <= first && *common >= last) {
             return None;
         }
-        let has = |height: Height| sources.iter().any(|(reach, common)| height <= *common && reach.has(height));
+        let has = |height: Height| sources.iter().any(|(available, common)| height <= *common && available.has(height));
         self.wanted.iter().map(|(_, height)| *height).find(|height| !has(*height))
     }
 
@@ -479,7 +479,7 @@ impl Download {
         self.sources.iter().any(|(other, source)| {
             *other != peer
                 && !self.is_avoided(now, source)
-                && sync.best(*other, chain).is_some_and(|best| self.reach(&source.kept, best.height).has(height))
+                && sync.best(*other, chain).is_some_and(|best| self.available(&source.kept, best.height).has(height))
                 && sync.common_height(*other, &chain.best_header(), chain).is_some_and(|common| common >= height)
         })
     }

@@ -133,14 +133,13 @@ impl Session<'_> {
         Ok(Some(Owned { holding, confirmations, state, peers, warnings, received }))
     }
 
-    /// Prints what addresses own: all coins, or only their value and number at the edge.
+    /// Prints what these keys own: all coins, or only their value and number at the edge.
     pub(super) async fn balance(
         &mut self,
-        addresses: &[String],
+        keys: BTreeSet<PublicKey>,
         (only_total, show_coins): (bool, bool),
         min_confirmations: u32,
     ) -> anyhow::Result<()> {
-        let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
         let scope = if only_total { Scope::Totals(keys) } else { Scope::Keys(keys) };
         let owned = self.own(scope).await?;
         owned.demand(min_confirmations)?;

@@ -11,6 +11,7 @@ use crate::light::{Answer, Found, Question};
 use crate::primitives::amount::counted;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
+use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;
 use crate::receipt::weight::Weight;
 use crate::storage::TxLocation;
@@ -99,8 +100,7 @@ impl Session<'_> {
         })
     }
 
-    pub(super) async fn history(&mut self, text: &str) -> anyhow::Result<()> {
-        let key = self.key(text)?;
+    pub(super) async fn history(&mut self, text: &str, key: PublicKey) -> anyhow::Result<()> {
         let answer = self.answer(Question::Key(key)).await?;
         let (state, reports, warnings) = self.state().await?;
         let heights: Vec<Height> = answer.found.iter().map(|found| found.place.height).collect();

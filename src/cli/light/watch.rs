@@ -17,15 +17,14 @@ use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 
 impl Session<'_> {
-    /// Watches `addresses` from the block at `from`, and prints each stage of each payment. Returns only with an
+    /// Watches `keys` from the block at `from`, and prints each stage of each payment. Returns only with an
     /// error, such as [`LightError::NoPeer`] once no peer has been connected for the session's patience.
     pub(super) async fn watch(
         &mut self,
-        addresses: &[String],
+        keys: BTreeSet<PublicKey>,
         from: Height,
         min_confirmations: u32,
     ) -> anyhow::Result<()> {
-        let keys: BTreeSet<PublicKey> = addresses.iter().map(|text| self.key(text)).collect::<Result<_, _>>()?;
         self.state().await?;
         let watch = move |reply| Command::Watch(keys, from, min_confirmations, reply);
         self.client.link().command(watch).await?;

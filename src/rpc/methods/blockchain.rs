@@ -312,16 +312,17 @@ struct BlockView<T: Serialize> {
     /// Bitcoin's sizes without and with a discount for signatures. There is none here, so they follow from the size.
     strippedsize: usize,
     weight: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    coinbase_tx: Option<CoinbaseView>,
+    coinbase_tx: CoinbaseView,
     /// Ids, or [`BlockTransactions`].
     tx: T,
 }
 
 impl<T: Serialize> BlockView<T> {
-    fn new(header: HeaderView, block: &Block, tx: T) -> Self {
-        let (size, coinbase_tx) = (block.size(), block.transactions.first().map(CoinbaseView::new));
-        Self { header, size, strippedsize: size, weight: WEIGHT * size, coinbase_tx, tx }
+    fn new(header: HeaderView, block: &Block, tx: T) -> Result<Self, RpcError> {
+        let coinbase =
+            block.transactions.first().ok_or_else(|| RpcError::internal("a stored block has no coinbase"))?;
+        let (size, coinbase_tx) = (block.size(), CoinbaseView::new(coinbase));
+        Ok(Self { header, size, strippedsize: size, weight: WEIGHT * size, coinbase_tx, tx })
     }
 }
 
@@ -361,7 +362,7 @@ fn block_reply(
     // The body may have arrived after the header was read.
     header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
-        return api.reply(&BlockView::new(header, &block, block.txids())).map(Some);
+        return api.reply(&BlockView::new(header, &block, block.txids())?).map(Some);
     }
     let undo = db.undo(at)?;
     let spends: usize = block.transactions.iter().map(|tx| tx.inputs.len()).sum();
@@ -369,7 +370,7 @@ fn block_reply(
     let undo = (undo.len() == spends).then_some(&undo[..]);
     let prefix = &api.params().address_prefix;
     let tx = BlockTransactions { block: &block, undo, prefix, show_coins: verbosity > 2 };
-    api.reply(&BlockView::new(header, &block, tx)).map(Some)
+    api.reply(&BlockView::new(header, &block, tx)?).map(Some)
 }
 
 /// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised

@@ -2,27 +2,40 @@
 
 use std::collections::HashMap;
 
+use bitcoincore_rpc::bitcoin::constants::genesis_block;
 use bitcoincore_rpc::bitcoin::hashes::Hash;
 use bitcoincore_rpc::bitcoin::key::Secp256k1;
 use bitcoincore_rpc::bitcoin::sign_message::signed_msg_hash;
 use bitcoincore_rpc::bitcoin::{Address, Amount, BlockHash, Network as Chain, PrivateKey, Txid, secp256k1};
 use bitcoincore_rpc::json::{
-    CreateRawTransactionInput, GetBlockTemplateCapabilities, GetBlockTemplateModes, GetBlockTemplateRules,
+    BlockStatsFields, CreateRawTransactionInput, GetBlockTemplateCapabilities, GetBlockTemplateModes,
+    GetBlockTemplateRules,
 };
 use bitcoincore_rpc::{Auth, Client, Error, RpcApi, jsonrpc};
 use serde_json::{Value, json};
 
-use crate::Outcomes;
-use crate::network::Network;
+use crate::network::{HEIGHT, Network, bytes_of};
+use crate::{Outcome, Outcomes};
 
 macro_rules! calls {
     ($outcomes:ident, $client:ident, $($method:ident $function:ident($($argument:expr),*);)*) => {
-        $($outcomes.take((stringify!($method), stringify!($function)), $client.$function($($argument),*), is_refusal);)*
+        $($outcomes.take((stringify!($method), stringify!($function)), $client.$function($($argument),*), outcome_of);)*
     };
 }
 
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::JsonRpc(jsonrpc::Error::Rpc(_)))
+/// What an error is; `None` if it is none of an answer.
+fn outcome_of(error: &Error) -> Option<Outcome> {
+    match error {
+        Error::JsonRpc(jsonrpc::Error::Rpc(_)) | Error::ReturnedError(_) => Some(Outcome::Refused),
+        Error::JsonRpc(jsonrpc::Error::Json(_))
+        | Error::Hex(_)
+        | Error::Json(_)
+        | Error::BitcoinSerialization(_)
+        | Error::Secp256k1(_)
+        | Error::InvalidAmount(_)
+        | Error::UnexpectedStructure => Some(Outcome::Unreadable),
+        Error::JsonRpc(_) | Error::Io(_) | Error::InvalidCookieFile => None,
+    }
 }
 
 /// Calls every function whose method the node has.
@@ -32,7 +45,7 @@ fn is_refusal(error: &Error) -> bool {
 pub fn run(network: &Network) -> Outcomes {
     let client = Client::new(&network.url(), Auth::CookieFile(network.cookie())).expect("the cookie is there");
     let mut outcomes = Outcomes::default();
-    let hash: BlockHash = network.hash_at(6).parse().expect("a hash");
+    let hash: BlockHash = network.hash_at(HEIGHT).parse().expect("a hash");
     let txid = |value: Value| -> Txid { value.as_str().expect("an id").parse().expect("an id") };
     let waiting = txid(network.call("getrawmempool", &[])[0].take());
     let mined = txid(network.call("getblock", &[json!(hash)])["tx"][1].take());
@@ -40,7 +53,7 @@ pub fn run(network: &Network) -> Outcomes {
     let unmined = network.call("getrawtransaction", &[json!(waiting)]).as_str().expect("hex").to_owned();
     let [(first, _), (_, second)] = network.two_peers();
 
-    assert_eq!(client.get_block_count().expect("a number"), 6);
+    assert_eq!(client.get_block_count().expect("a number"), u64::from(HEIGHT));
     assert_eq!(client.get_best_block_hash().expect("a hash"), hash);
     assert_eq!(client.get_block_header(&hash).expect("a header").block_hash(), hash);
     assert_eq!(client.get_raw_transaction_hex(&mined, None).expect("hex"), raw);
@@ -68,6 +81,7 @@ pub fn run(network: &Network) -> Outcomes {
         getblockheader get_block_header(&hash);
         getblockheader get_block_header_info(&hash);
         getblockstats get_block_stats(6);
+        getblockstats get_block_stats_fields(6, &[BlockStatsFields::Height]);
         getchaintips get_chain_tips();
         getdifficulty get_difficulty();
         getmempoolentry get_mempool_entry(&waiting);
@@ -78,6 +92,7 @@ pub fn run(network: &Network) -> Outcomes {
         gettxoutproof get_tx_out_proof(&[mined], None);
         gettxoutsetinfo get_tx_out_set_info(None, None, None);
         waitforblock wait_for_block(&hash, 1_000);
+        waitfornewblock wait_for_new_block(1);
         uptime uptime();
         generatetoaddress generate_to_address(1, &address);
         invalidateblock invalidate_block(&hash);
@@ -103,6 +118,7 @@ pub fn run(network: &Network) -> Outcomes {
         clearbanned clear_banned();
         ping ping();
         setnetworkactive set_network_active(true);
+        combinerawtransaction combine_raw_transaction(std::slice::from_ref(&raw));
         createrawtransaction create_raw_transaction_hex(std::slice::from_ref(&input), &payee, None, None);
         createrawtransaction create_raw_transaction(&[input], &payee, None, None);
         decoderawtransaction decode_raw_transaction(raw.as_str(), None);
@@ -110,7 +126,9 @@ pub fn run(network: &Network) -> Outcomes {
         getrawtransaction get_raw_transaction_hex(&mined, None);
         getrawtransaction get_raw_transaction_info(&mined, None);
         sendrawtransaction send_raw_transaction(unmined.as_str());
-        submitblock submit_block_hex(&network.fresh_block);
+        submitblock submit_block(&genesis_block(Chain::Regtest));
+        submitblock submit_block_bytes(&bytes_of(&network.fresh_blocks[0]));
+        submitblock submit_block_hex(&network.fresh_blocks[1]);
         signrawtransactionwithkey sign_raw_transaction_with_key(raw.as_str(), &[key], None, None);
         testmempoolaccept test_mempool_accept(&[raw.as_str()]);
         estimatesmartfee estimate_smart_fee(6, None);

@@ -16,19 +16,33 @@ use corepc_client::client_sync::v31::{
 use corepc_client::client_sync::{Auth, Error};
 use serde_json::{Value, json};
 
-use crate::Outcomes;
-use crate::network::Network;
+use crate::network::{HEIGHT, Network, bytes_of};
+use crate::{Outcome, Outcomes};
 
 /// Has the outcome of each `method function(arguments)`.
 macro_rules! calls {
     ($outcomes:ident, $client:ident, $($method:ident $function:ident($($argument:expr),*);)*) => {
-        $($outcomes.take((stringify!($method), stringify!($function)), $client.$function($($argument),*), is_refusal);)*
+        $($outcomes.take((stringify!($method), stringify!($function)), $client.$function($($argument),*), outcome_of);)*
     };
 }
 
-fn is_refusal(error: &Error) -> bool {
-    // The crate does not export the error inside.
-    matches!(error, Error::JsonRpc(inner) if inner.to_string().starts_with("RPC error response"))
+/// What an error is; `None` if it is none of an answer.
+fn outcome_of(error: &Error) -> Option<Outcome> {
+    match error {
+        // The crate does not export the error inside.
+        Error::JsonRpc(inner) => match inner.to_string() {
+            text if text.starts_with("RPC error response") => Some(Outcome::Refused),
+            text if text.starts_with("JSON decode error") => Some(Outcome::Unreadable),
+            _ => None,
+        },
+        Error::Returned(_) => Some(Outcome::Refused),
+        Error::HexToArray(_)
+        | Error::HexToBytes(_)
+        | Error::Json(_)
+        | Error::BitcoinSerialization(_)
+        | Error::UnexpectedStructure => Some(Outcome::Unreadable),
+        Error::Io(_) | Error::InvalidCookieFile | Error::ServerVersion(_) | Error::MissingUserPassword => None,
+    }
 }
 
 /// Calls every function whose method the node has.
@@ -39,16 +53,16 @@ pub fn run(network: &Network) -> Outcomes {
     let client =
         Client::new_with_auth(&network.url(), Auth::CookieFile(network.cookie())).expect("the cookie is there");
     let mut outcomes = Outcomes::default();
-    let hash: BlockHash = network.hash_at(6).parse().expect("a hash");
+    let hash: BlockHash = network.hash_at(HEIGHT).parse().expect("a hash");
     let txid = |value: Value| -> Txid { value.as_str().expect("an id").parse().expect("an id") };
     let waiting = txid(network.call("getrawmempool", &[])[0].take());
     let mined = txid(network.call("getblock", &[json!(hash)])["tx"][1].take());
 
-    assert_eq!(client.get_block_count().expect("a number").0, 6);
+    assert_eq!(client.get_block_count().expect("a number").0, u64::from(HEIGHT));
     assert_eq!(client.get_best_block_hash().expect("a hash").0, hash.to_string());
-    assert_eq!(client.get_block_hash(6).expect("a hash").0, hash.to_string());
+    assert_eq!(client.get_block_hash(u64::from(HEIGHT)).expect("a hash").0, hash.to_string());
     let shown = client.get_block_header_verbose(&hash).expect("a header");
-    assert_eq!((shown.height, shown.hash), (6, hash.to_string()));
+    assert_eq!((shown.height, shown.hash), (i64::from(HEIGHT), hash.to_string()));
     let proof = client.get_tx_out_proof(&[mined]).expect("a proof");
     assert_eq!(client.verify_tx_out_proof(&proof).expect("it proves").0, [mined.to_string()]);
 
@@ -65,7 +79,7 @@ pub fn run(network: &Network) -> Outcomes {
     };
     let block: Block = constants::genesis_block(Chain::Regtest);
     // A header has the same form in both chains, a block does not.
-    let fresh = bytes_of(&network.fresh_block[..160]);
+    let fresh = bytes_of(&network.fresh_blocks[0][..160]);
     let header = corepc_client::bitcoin::consensus::deserialize(&fresh).expect("a header");
     let [(peer, _), _] = network.two_peers();
     let outpoint = OutPoint { txid: mined, vout: 0 };
@@ -153,9 +167,4 @@ pub fn run(network: &Network) -> Outcomes {
         pruneblockchain prune_blockchain(1);
     }
     outcomes
-}
-
-fn bytes_of(text: &str) -> Vec<u8> {
-    let digits = |place| u8::from_str_radix(&text[place..place + 2], 16).expect("hex");
-    (0..text.len()).step_by(2).map(digits).collect()
 }

@@ -42,18 +42,21 @@ impl fmt::Display for Outcome {
 struct Outcomes(BTreeMap<&'static str, BTreeMap<&'static str, Outcome>>);
 
 impl Outcomes {
-    /// Takes the outcome of `function`, which calls `method`: the error says whether the node refused.
+    /// Takes the outcome of `function`, which calls `method`: `of_error` says what an error is, if the node has answered.
+    ///
+    /// # Panics
+    /// If it has not.
     fn take<T, E: fmt::Display>(
         &mut self,
         (method, function): (&'static str, &'static str),
         result: Result<T, E>,
-        is_refusal: impl Fn(&E) -> bool,
+        of_error: impl Fn(&E) -> Option<Outcome>,
     ) {
         let outcome = match &result {
             Ok(_) => Outcome::Works,
             Err(error) => {
                 println!("{method}, {function}: {error}");
-                if is_refusal(error) { Outcome::Refused } else { Outcome::Unreadable }
+                of_error(error).unwrap_or_else(|| panic!("{method}, {function}: no answer: {error}"))
             }
         };
         self.0.entry(method).or_default().insert(function, outcome);

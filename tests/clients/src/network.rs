@@ -12,42 +12,46 @@ use tempfile::TempDir;
 /// Longest wait for peers, and the time between two looks.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// Height of the chain: of so many blocks, all coins together are more grains than `bitcoincore-rpc` reads.
+pub const HEIGHT: u32 = 40;
 
 /// A network that runs, and is killed with this.
 pub struct Network {
     dir: TempDir,
     process: Child,
-    /// A block that only the second node has, in hex, on top of the others.
-    pub fresh_block: String,
+    /// Two blocks that only the second node has, in hex, on top of the others.
+    pub fresh_blocks: [String; 2],
 }
 
 impl Network {
-    /// Starts the network with the program that the variable CAIRN names, mines six blocks, and makes two payments, of
-    /// which one is mined.
+    /// Starts the network with the program that the variable CAIRN names, mines blocks, and makes two payments, of which one
+    /// is mined.
     ///
     /// # Panics
     /// If any of this fails.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory for temporary files");
-        let mut process = command(&dir, &["testnet", "--block-time", "0", "--nodes", "5"])
+        let log = dir.path().join("stderr");
+        let process = command(&dir, &["testnet", "--block-time", "0", "--nodes", "5"])
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(&log).expect("a file for stderr"))
             .spawn()
             .expect("CAIRN names the program");
-        let told = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut network = Self { dir, process, fresh_blocks: Default::default() };
+        let told = BufReader::new(network.process.stdout.take().expect("it is piped"));
         let mut lines = told.lines().map(|line| line.expect("it is text"));
-        assert!(lines.any(|line| line.starts_with("Commands with")), "the network runs");
+        let runs = lines.any(|line| line.starts_with("Commands with"));
+        assert!(runs, "the network does not run: {}", fs::read_to_string(&log).unwrap_or_default());
         // A reader that stops reading would stop the network.
         std::thread::spawn(move || lines.count());
-        let mut network = Self { dir, process, fresh_block: String::new() };
-        network.run(&["testnet", "mine", "5"]);
+        network.run(&["testnet", "mine", &(HEIGHT - 1).to_string()]);
         for mined in [true, false] {
             network.run(&["wallet", "send", &network.address(), "1"]);
             if mined {
                 network.run(&["testnet", "mine", "1"]);
             }
         }
-        network.fresh_block = network.mine_apart();
+        network.fresh_blocks = network.mine_apart();
         network
     }
 
@@ -65,15 +69,16 @@ impl Network {
         serde_json::from_str(&self.run(&args)).expect("it is JSON")
     }
 
-    /// Mines a block on the second node, which is then without connections.
-    fn mine_apart(&self) -> String {
+    /// Mines two blocks on the second node, which is then without connections.
+    fn mine_apart(&self) -> [String; 2] {
         let second = |args: &[&str]| {
             let dir = self.dir.path().join("net/node-2").display().to_string();
             self.run(&[&["rpc", "--data-dir", &dir], args].concat())
         };
         second(&["setnetworkactive", "false"]);
-        second(&["generatetoaddress", "1", &self.address()]);
-        second(&["getblock", &second(&["getbestblockhash"]), "0"])
+        second(&["generatetoaddress", "2", &self.address()]);
+        let block = |height: u32| second(&["getblock", &second(&["getblockhash", &height.to_string()]), "0"]);
+        [block(HEIGHT + 1), block(HEIGHT + 2)]
     }
 
     /// The addresses and ids of two of the first node's peers, once it has them: disconnected ones come back.
@@ -125,6 +130,15 @@ impl Drop for Network {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// What hex stands for.
+///
+/// # Panics
+/// If it is none.
+pub fn bytes_of(text: &str) -> Vec<u8> {
+    let digits = |place| u8::from_str_radix(&text[place..place + 2], 16).expect("hex");
+    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 fn command(dir: &TempDir, args: &[&str]) -> Command {

@@ -184,6 +184,25 @@ fn a_peer_that_stalls_loses_what_it_was_asked_for() {
 }
 
 #[test]
+fn a_peer_that_was_silent_is_asked_again_for_the_next_file() {
+    let (first, other) = (bytes(1_000_000), vec![7; 300_000]);
+    let ((blocks, root), (more, next)) = (blocks(&first), blocks(&other));
+    let mut world = World::new(blocks, &[Manner::Stall]);
+    world.blocks.extend(more);
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    assert!(matches!(world.run(2 * PATIENCE), Some(Err(FetchError::Absent { .. }))));
+    world.peers.insert(PeerId(1), Manner::Honest);
+    world.fetches(&next.to_string(), &other);
+    // What it sends about the first file now is late, and no offence; but once only.
+    let late = || ContentMessage::Haves(vec![Have { hash: root.multihash(), here: true }]);
+    world.library.received(world.now, PeerId(1), late());
+    assert_eq!(world.library.next_output(), None);
+    world.library.received(world.now, PeerId(1), late());
+    let again = Output::Penalise(PeerId(1), ContentFault::Unrequested);
+    assert_eq!(world.library.next_output(), Some(again));
+}
+
+#[test]
 fn what_nobody_sends_ends_and_what_comes_late_is_found() {
     let file = bytes(300_000);
     let (blocks, root) = blocks(&file);
@@ -237,6 +256,40 @@ fn a_file_larger_than_a_page_keeps_is_refused_at_its_root() {
     assert_eq!((world.asked[&PeerId(1)], world.file.len()), (1, 0));
 }
 
+/// A file of `count` bytes, of which each has a block of `size` bytes that is full of links to nothing.
+fn bloated(count: usize, size: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid) {
+    let nothing =
+        Link { name: vec![b' '; 1_000], cid: Cid::v1(Codec::RAW, HashFunction::Identity, b"").unwrap(), size: 0 };
+    let links = vec![nothing; size / 1_020];
+    let data = Data { bytes: b"x", block_sizes: vec![0; links.len()], ..Data::new(Kind::File) };
+    let block = dagpb::encode(&links, &data.encode());
+    let cid = Cid::v0(&block).unwrap();
+    let data = Data { block_sizes: vec![1; count], ..Data::new(Kind::File) };
+    let root = dagpb::encode(&vec![Link { name: Vec::new(), cid, size: 1 }; count], &data.encode());
+    let top = Cid::v0(&root).unwrap();
+    ([(top.multihash(), root), (cid.multihash(), block)].into(), top)
+}
+
+#[test]
+fn what_is_read_for_a_file_is_bounded_at_a_time_and_in_all() {
+    // 200 blocks of a megabyte for 200 bytes.
+    let (blocks, root) = bloated(200, 1 << 20);
+    let mut world = World::new(blocks, &[Manner::Honest]);
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    let most = (64 << 20) + 16 * 200;
+    let (mut read, mut ended) = (0, None);
+    while ended.is_none() {
+        ended = world.run(Duration::ZERO);
+        let now = world.library.progress().0;
+        assert!(now <= read + 5, "from {read} to {now} bytes at a time");
+        read = now;
+    }
+    assert_eq!(ended, Some(Err(FetchError::Bloated { size: 200, most })));
+    // The same is fine for a file whose blocks are small.
+    let (blocks, root) = bloated(50, 1 << 20);
+    World::new(blocks, &[Manner::Honest]).fetches(&root.to_string(), &[b'x'; 50]);
+}
+
 /// Shares a file: its CID.
 fn share(library: &mut Library, file: &[u8]) -> Result<Cid, ShareError> {
     library.share();
@@ -255,7 +308,6 @@ fn a_shared_file_has_the_cid_of_the_command_and_is_served() {
     let (blocks, root) = blocks(&file);
     let mut library = Library::default();
     assert_eq!(share(&mut library, &file), Ok(root));
-    assert!(library.is_sharing());
     let peer = PeerId(1);
     let absent = vec![0x12, 32, 1];
     let mut wants: Vec<Want> = blocks.keys().map(|hash| Want { hash: hash.clone(), whole: true }).collect();
@@ -279,7 +331,10 @@ fn a_shared_file_has_the_cid_of_the_command_and_is_served() {
     assert_eq!(world.run(PATIENCE), Some(Ok(())));
     assert!(world.file == file);
     world.library.clear();
-    assert!(!world.library.is_sharing());
+    let want = Want { hash: root.multihash(), whole: false };
+    world.library.received(START, peer, ContentMessage::Wants(vec![want]));
+    let gone = ContentMessage::Haves(vec![Have { hash: root.multihash(), here: false }]);
+    assert_eq!(world.library.answer(START, peer), Some(gone));
 }
 
 #[test]

@@ -4,9 +4,14 @@
 use std::fs;
 use std::path::Path;
 
+use cairn::ipld::{Cid, Codec, HashFunction};
+use cairn::p2p::message::Message;
+use cairn::p2p::wants::{MAX_WANTS, Want};
+
 use crate::browser::Browser;
 use crate::calls::wait_for_pages;
-use crate::light::{LISTEN, Scene};
+use crate::liar::{Liar, Lie};
+use crate::light::{LISTEN, Scene, address, wait_for_height};
 use crate::process::wait_for;
 
 /// Bytes of the files: some more than a whole number of blocks.
@@ -162,4 +167,75 @@ fn a_page_that_sends_a_false_block_is_dropped_and_named() {
     let told = format!("{name} lied: it sent other bytes than those of the content block ");
     browser.wait(&format!("document.getElementById('log').textContent.includes('{told}')"));
     wait_for_pages(&browser, 0);
+}
+
+#[test]
+fn a_packet_of_thousands_of_wants_leaves_the_page_well() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    node.generate(3, &scene.owner);
+    let cid = scene.place.run("a", &["content", "add", "-Q", "genesis.json"]).ok();
+    let mut wants = 5_000;
+    let flood: Lie = Box::new(move |message| {
+        let count = if matches!(message, Message::Hello(_)) { std::mem::take(&mut wants) } else { 0 };
+        let wants = |length| Message::WantBlocks(vec![Want { hash: vec![1], whole: false }; length]);
+        // The page answers these as they come, and then has more at once than may wait.
+        let small = std::iter::repeat_n(wants(1), count);
+        let large = std::iter::repeat_n(wants(MAX_WANTS), count / 100);
+        std::iter::once(message).chain(small).chain(large).collect()
+    });
+    let liar = Liar::start(&scene.place, &node, flood);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    // The module is there before the wants are, or else most are dropped.
+    fetch(&browser, &cid);
+    browser.view(&format!("#peer={}&peer={}", liar.address, address(&node)));
+    let told = format!("{} lied: it asked for too much at once", liar.address);
+    browser.wait(&format!("document.getElementById('log').textContent.includes('{told}')"));
+    node.generate(1, &scene.owner);
+    wait_for_height(&browser, 4);
+    fetch(&browser, &cid);
+    // It sent no block, false or not.
+    let from = browser.text("#fetch-from");
+    assert!(from.starts_with(&address(&node)) && from.lines().count() == 1, "{from}");
+    browser.is_well(&node.url());
+}
+
+#[test]
+fn a_fetch_can_be_stopped_and_ends_when_the_module_does() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    wait_for_height(&browser, 0);
+    let keep = "const instantiate = WebAssembly.instantiate; WebAssembly.instantiate = async (module) => {
+        const instance = await instantiate(module); window.library = instance.exports; return instance; };";
+    browser.run(keep, &[]);
+    share(&browser, &scene.place.path("genesis.json"));
+    // Of bytes that nobody has.
+    let absent = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"absent").unwrap().to_string();
+    let begin = || {
+        browser.run("document.getElementById('cid').value = arguments[0]", &[absent.clone().into()]);
+        browser.click("#fetch button");
+    };
+    begin();
+    browser.click("#stop");
+    let is_stop_hidden = || browser.run("return document.getElementById('stop').hidden", &[]) == true;
+    assert!(browser.text("#fetch-state") == "stopped" && is_stop_hidden());
+
+    begin();
+    browser.wait("document.getElementById('fetch-state').textContent === 'asking'");
+    // No memory has room for this: the module traps, and does so whenever it is called from now on.
+    let trap = "try { library.room(2 ** 32 - 1); } catch (error) { return error instanceof WebAssembly.RuntimeError; }";
+    assert_eq!(browser.run(trap, &[]), true);
+    let why = "content rests until the page is loaded again: ";
+    browser.wait(&format!("document.getElementById('fetch-state').textContent.startsWith('{why}')"));
+    assert!(browser.text("#shared").is_empty() && is_stop_hidden());
+    // It is not called again, by no timer and nobody: that would be told once more.
+    begin();
+    browser.wait(&format!("document.getElementById('fetch-state').textContent.startsWith('{why}')"));
+    let log = browser.run("return document.getElementById('log').textContent", &[]);
+    assert_eq!(log.as_str().unwrap().matches(why).count(), 1, "{log}");
+    // The light client goes on.
+    node.generate(1, &scene.owner);
+    wait_for_height(&browser, 1);
+    browser.is_well(&node.url());
 }

@@ -15,7 +15,7 @@
 //! |---|---|---|---|
 //! | 0 | | | nothing: that was the last |
 //! | 1 | connection | a message with length and kind | send it |
-//! | 2 | connection | a fault | have the light client penalise the peer |
+//! | 2 | connection | a fault | have the light client penalise the peer; of the first kind, 0, it sent a false block |
 //! | 3 | | bytes | append them to the file |
 //! | 4 | | | call [`tick`] as soon as nothing else is to be done |
 //! | 5 | 1, or 0 | nothing, or text | the file is whole; or there is none, and that is why |
@@ -174,6 +174,12 @@ pub extern "C" fn write() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn finish() -> u32 {
     answer(with(0.0, |library, _, _| library.finish()))
+}
+
+/// Forgets a file that was begun and not finished.
+#[unsafe(no_mangle)]
+pub extern "C" fn give_up() {
+    with(0.0, |library, _, _| library.give_up());
 }
 
 /// Shares nothing any more.

@@ -53,8 +53,8 @@ const PIECE: usize = 16 << 10;
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
     /// Numbers of pages that are connected at a time
-    #[arg(long, value_delimiter = ',', default_values_t = [250, 500])]
-    pages: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_values_t = [250, 500], value_parser = clap::value_parser!(u32).range(1..))]
+    pages: Vec<u32>,
 }
 
 /// What a number of clients took of a node, each.
@@ -70,7 +70,7 @@ struct Cost {
 pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let tokio = tokio::runtime::Runtime::new()?;
     let mut figures = tokio.block_on(throughput())?;
-    for &pages in &args.pages {
+    for pages in args.pages.iter().map(|pages| *pages as usize) {
         let costs =
             tokio.block_on(async { anyhow::Ok([clients(pages, true).await?, clients(pages, false).await?]) })?;
         let mut figure = |what: &str, unit, of: &dyn Fn(&Cost) -> f64| {

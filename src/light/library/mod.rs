@@ -27,8 +27,8 @@ use crate::primitives::time::MonoTime;
 
 /// Blocks that a peer is asked for at a time at first, one more with each that it sends, up to [`AHEAD`].
 const WINDOW: usize = 2;
-/// Time without any answer after which what a peer was asked for is asked of others: of one that sends blocks, and of
-/// another, which may be gone without a word.
+/// Time without any answer after which what a peer was asked for is asked of others: 8 s for a peer that has sent blocks,
+/// 3 s for one that has not.
 pub const STALL: Duration = Duration::from_secs(8);
 const FIRST_STALL: Duration = Duration::from_secs(3);
 /// Times in a row that a peer may stall before it is asked no more.
@@ -42,14 +42,14 @@ pub const MAX_WAITING: usize = 4 * MAX_WANTS;
 /// Bytes that all peers together are sent at once, and a millisecond besides: 5 MB/s, as of a node.
 pub const UPLOAD_BURST: u64 = 16 << 20;
 const UPLOAD: Rate = Rate { gain: 5_000, most: UPLOAD_BURST };
-/// What a want counts at least: one look for its block.
+/// Minimum charge for a want, in bytes.
 const LEAST: u64 = 1_000;
 
 /// Why there is no file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)] // The fields are what the messages name.
 pub enum FetchError {
-    /// The text before the path is none.
+    /// The text before the path is not a CID.
     #[error(transparent)]
     Cid(#[from] CidError),
     /// The blocks do not make a file.
@@ -61,6 +61,9 @@ pub enum FetchError {
     /// More than the page keeps.
     #[error("the file has {size} bytes, and a page takes at most {MAX_FILE_BYTES}")]
     TooLarge { size: u64 },
+    /// They would take the page's time without end.
+    #[error("the file has {size} bytes, and its blocks more than the {most} that a page reads for them")]
+    Bloated { size: u64, most: u64 },
     /// Nobody sends it.
     #[error("none of {peers} connected peers with content sends the block {cid}")]
     Absent { cid: Box<Cid>, peers: usize },
@@ -96,9 +99,12 @@ pub enum Output {
 struct Peer {
     /// Whether it may be asked.
     offers: bool,
-    /// Multihashes of the blocks that it owes an answer about.
+    /// Multihashes of the blocks that it owes an answer about, for this fetch and for those before.
     asked: BTreeSet<Vec<u8>>,
+    late: BTreeSet<Vec<u8>>,
     window: usize,
+    /// Whether it has ever sent a block.
+    has_sent: bool,
     /// When it last answered, or was first asked.
     last: MonoTime,
     stalls: u32,
@@ -108,8 +114,8 @@ struct Peer {
 
 impl Default for Peer {
     fn default() -> Self {
-        let (asked, wants) = (BTreeSet::new(), VecDeque::new());
-        Self { offers: false, asked, window: WINDOW, last: MonoTime::START, stalls: 0, wants }
+        let (asked, late, wants) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
+        Self { offers: false, asked, late, window: WINDOW, has_sent: false, last: MonoTime::START, stalls: 0, wants }
     }
 }
 
@@ -178,7 +184,7 @@ impl Library {
     pub fn fetch(&mut self, now: MonoTime, text: &str) -> Result<(), FetchError> {
         let (root, path) = parse(text)?;
         let assembly = Assembly::new(root, path)?;
-        self.peers.values_mut().for_each(|peer| (peer.stalls, peer.window) = (0, WINDOW));
+        self.peers.values_mut().for_each(Peer::begin);
         self.given.clear();
         self.fetch = Some(Fetch { assembly, missing: BTreeMap::new(), last: now, retried: now });
         self.advance(now);
@@ -268,7 +274,7 @@ impl Library {
             self.release(id);
             return Err(ContentFault::False { hash: block.hash });
         };
-        peer.window = (peer.window + 1).min(AHEAD);
+        (peer.window, peer.has_sent) = ((peer.window + 1).min(AHEAD), true);
         *self.given.entry(id).or_default() += checked.bytes().len() as u64;
         fetch.last = now;
         fetch.missing.remove(&block.hash);
@@ -375,9 +381,9 @@ impl Library {
         self.shelf.finish()
     }
 
-    /// Whether anything is shared.
-    pub fn is_sharing(&self) -> bool {
-        !self.shelf.is_empty()
+    /// Forgets a file that was begun and not finished.
+    pub fn give_up(&mut self) {
+        self.shelf.give_up();
     }
 
     /// Shares nothing any more.
@@ -392,9 +398,15 @@ impl Peer {
         if self.stalls < MAX_STALLS { self.window.saturating_sub(self.asked.len()) } else { 0 }
     }
 
+    /// Another fetch begins: it may answer about blocks of the last one, and that leaves no less room for this one.
+    fn begin(&mut self) {
+        self.late.append(&mut self.asked);
+        (self.stalls, self.window) = (0, WINDOW);
+    }
+
     /// It answers about a block.
     fn answered(&mut self, now: MonoTime, hash: &[u8]) -> Result<(), ContentFault> {
-        if !self.asked.remove(hash) {
+        if !self.asked.remove(hash) && !self.late.remove(hash) {
             return Err(ContentFault::Unrequested);
         }
         (self.last, self.stalls) = (now, 0);
@@ -403,7 +415,7 @@ impl Peer {
 
     /// Whether it has not answered for too long. It is asked for one block at a time then.
     fn stalled(&mut self, now: MonoTime) -> bool {
-        let patience = if self.window > WINDOW { STALL } else { FIRST_STALL };
+        let patience = if self.has_sent { STALL } else { FIRST_STALL };
         let is_late = !self.asked.is_empty() && self.last + patience <= now;
         if is_late {
             (self.last, self.window, self.stalls) = (now, 1, self.stalls + 1);

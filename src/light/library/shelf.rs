@@ -28,10 +28,6 @@ impl Shelf {
         self.blocks.get(hash).map(Vec::as_slice)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
     /// Begins a file, in place of one that did not come to its end.
     pub(super) fn begin(&mut self) {
         self.give_up();
@@ -62,7 +58,8 @@ impl Shelf {
         finished.map(|root| root.cid)
     }
 
-    fn give_up(&mut self) {
+    /// Forgets a file that did not come to its end.
+    pub(super) fn give_up(&mut self) {
         if let Some(Adding { new, .. }) = self.adding.take() {
             self.remove(&new);
         }

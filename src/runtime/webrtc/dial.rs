@@ -9,10 +9,10 @@ use str0m::config::CryptoProvider;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use super::MAX_PACKET;
 use super::certificate::Certificate;
 use super::credentials::Credentials;
 use super::session::{MAX_PACKETS, Packet, Session, SessionError, Side};
+use super::{MAX_PACKET, READ_PAUSE};
 use crate::p2p::PeerAddr;
 use crate::p2p::noise::Carrier;
 
@@ -75,7 +75,10 @@ async fn read(socket: Arc<UdpSocket>, packets: mpsc::Sender<Packet>) {
             () = packets.closed() => return,
             read = socket.recv_from(&mut buffer) => {
                 // An error says that a packet before did not arrive: ICE finds out by itself.
-                let Ok((length, source)) = read else { continue };
+                let Ok((length, source)) = read else {
+                    tokio::time::sleep(READ_PAUSE).await;
+                    continue;
+                };
                 let _ = packets.try_send((source, buffer[..length].to_vec()));
             }
         }

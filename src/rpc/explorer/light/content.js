@@ -5,6 +5,8 @@
 /** Messages of peers that wait while the module is loaded, and their kind: nobody was asked for anything before. */
 const MAX_EARLY = 64;
 const WANT_BLOCKS = 36;
+/** The first byte of a fault, of one that sent a false block. */
+const FALSE_BLOCK = 0;
 /** Bytes that wait in a channel before the next block is given to it. */
 const MAX_UNSENT = 1 << 20;
 /** Bytes of a file that is shared that the module is given at a time. */
@@ -24,8 +26,10 @@ const content = {
     /** The module, once it is loaded. */
     module: undefined,
     loading: undefined,
-    /** What peers said before. */
-    early: [],
+    /** Why it rests until the page is loaded again. */
+    broken: undefined,
+    /** What is not handled yet: the number of a connection, and what its peer says, or nothing if it has ended. */
+    queue: [],
     /** Peers that were heard of, by the number of their connection. */
     names: new Map(),
     /** The file that is fetched: its parts so far, its first bytes, and the peers that sent false blocks. */
@@ -33,9 +37,13 @@ const content = {
     url: undefined,
     /** Files that are shared: CID, name and bytes of each. */
     shared: [],
+    /** How often it was said that nothing more is to be shared. */
+    cleared: 0,
 
-    /** A client has begun. */
+    /** A client has begun. It numbers its connections from the beginning. */
     attach(client) {
+        this.stop();
+        this.names.clear();
         this.client = client;
         $("content").hidden = false;
         this.drawShared();
@@ -44,50 +52,72 @@ const content = {
         this.loading ??= (async () => {
             const { exports } = await WebAssembly.instantiate(await loadModule("library"));
             this.module = { exports, ...memory(exports) };
-            for (const [number, bytes] of this.early.splice(0)) this.take(number, bytes);
+            this.try(() => this.drain());
         })();
+        this.loading.catch((error) => this.fail(error));
         return this.loading;
     },
-    /** Does something for the client, which goes on whatever comes of it. After a trap the module is not used again. */
+    /** Does something with the module, for callers that go on whatever comes of it. */
     try(what) {
+        if (!this.module) return undefined;
         try {
-            what();
+            return what();
         } catch (error) {
-            this.module = undefined;
-            this.loading = Promise.reject(error);
-            this.loading.catch(() => tell(`content rests until the page is loaded again: ${error.message}`));
+            return this.fail(error);
         }
+    },
+    /** A trap may leave the module half changed, so it is not used again. */
+    fail(error) {
+        if (this.broken) return;
+        this.broken = new Error(`content rests until the page is loaded again: ${error.message}`);
+        this.module = undefined;
+        this.loading = Promise.reject(this.broken);
+        this.loading.catch(() => {});
+        clearTimeout(this.again);
+        clearTimeout(this.serving);
+        [this.queue, this.shared] = [[], []];
+        this.drawShared();
+        if (this.file && !this.file.ended) this.ended(false, this.broken.message);
+        tell(this.broken.message);
     },
     /** The client says what a peer says: a message, or nothing if the peer offers content. */
     heard(number, name, bytes) {
+        if (this.broken) return;
+        if (!this.module && bytes.length > 0) {
+            if (bytes[0] !== WANT_BLOCKS || this.queue.length >= MAX_EARLY) return;
+            this.load().catch(() => {});
+        }
         this.names.set(number, name);
-        if (this.module) return this.try(() => this.take(number, bytes));
-        if (bytes.length > 0 && (bytes[0] !== WANT_BLOCKS || this.early.length >= MAX_EARLY)) return;
-        this.early.push([number, bytes]);
-        if (bytes.length > 0) this.load().catch((error) => tell(error.message));
-    },
-    take(number, bytes) {
-        this.module.put(bytes);
-        this.module.exports.received(number, performance.now());
-        this.act();
-        this.serve();
+        this.later(number, bytes);
     },
     /** A connection of the client has ended. */
     gone(number) {
-        this.early = this.early.filter(([early]) => early !== number);
-        if (!this.module) return;
-        this.try(() => {
-            this.module.exports.gone(number, performance.now());
-            this.act();
-        });
+        this.queue = this.queue.filter(([queued]) => queued !== number);
+        if (this.module) this.later(number);
+    },
+    /** Handles it in a turn of its own. The client is at work now, and a packet may hold thousands of messages. */
+    later(number, bytes) {
+        this.queue.push([number, bytes]);
+        if (this.module && this.queue.length === 1) queueMicrotask(() => this.try(() => this.drain()));
+    },
+    drain() {
+        for (const [number, bytes] of this.queue.splice(0)) {
+            if (bytes) this.module.put(bytes);
+            this.module.exports[bytes ? "received" : "gone"](number, performance.now());
+        }
+        this.act();
+        this.serve();
     },
     /** Calls a function on bytes: the answer's text; throws an error's. */
     ask(name, bytes, ...more) {
-        this.module.put(bytes);
-        const given = this.module.exports[name](...more) === 1;
-        const answer = new TextDecoder().decode(this.module.output());
-        if (!given) throw new Error(answer);
-        return answer;
+        const answer = this.try(() => {
+            this.module.put(bytes);
+            const isGiven = this.module.exports[name](...more) === 1;
+            return { isGiven, text: new TextDecoder().decode(this.module.output()) };
+        });
+        if (!answer) throw this.broken;
+        if (!answer.isGiven) throw new Error(answer.text);
+        return answer.text;
     },
     act() {
         for (let next; (next = this.module.exports.next_output()) !== 0n; ) {
@@ -95,13 +125,13 @@ const content = {
             const bytes = this.module.output();
             if (kind === 1) this.client?.send(argument, bytes);
             else if (kind === 2) {
-                this.file?.liars.add(this.names.get(argument));
+                if (bytes[0] === FALSE_BLOCK) this.file?.liars.add(this.names.get(argument));
                 this.client?.call("penalise", bytes, argument);
             } else if (kind === 3) {
                 // As a part of its own, which the browser may keep on the disk.
                 this.file.parts.push(new Blob([bytes]));
                 if (this.file.first.length === 0) this.file.first = bytes.slice(0, MAX_SHOWN[0]);
-            } else if (kind === 4) this.again ??= setTimeout(() => this.tick(), 0);
+            } else if (kind === 4) this.again ??= setTimeout(() => this.try(() => this.tick()), 0);
             else if (kind === 5) this.ended(argument === 1, new TextDecoder().decode(bytes));
         }
         this.draw();
@@ -124,7 +154,7 @@ const content = {
                 sent = true;
             }
         }
-        if (this.module.exports.owes() === 1) this.serving = setTimeout(() => this.serve(), 50);
+        if (this.module.exports.owes() === 1) this.serving = setTimeout(() => this.try(() => this.serve()), 50);
     },
 
     /** Fetches what a text names, a CID with or without a path, in place of another file. */
@@ -132,20 +162,23 @@ const content = {
         this.stop();
         $("fetch-state").textContent = "one moment";
         await this.load();
+        // Another may have begun meanwhile.
+        this.stop();
         this.ask("fetch", bytesOf(text), performance.now());
         const last = text.replace(/\/+$/, "").split("/").at(-1);
-        const timer = setInterval(() => this.tick(), 1_000);
+        const timer = setInterval(() => this.try(() => this.tick()), 1_000);
         const since = performance.now();
         this.file = { name: name ?? last, parts: [], first: new Uint8Array(), liars: new Set(), since, timer };
-        this.act();
+        $("stop").hidden = false;
+        this.try(() => this.act());
     },
     stop() {
         if (this.file) clearInterval(this.file.timer);
         this.file = undefined;
-        this.module?.exports.stop();
+        this.try(() => this.module.exports.stop());
         if (this.url) URL.revokeObjectURL(this.url);
         this.url = undefined;
-        $("fetched").hidden = true;
+        $("stop").hidden = $("fetched").hidden = true;
         for (const id of ["fetch-state", "fetch-from", "fetched-text"]) $(id).textContent = "";
         $("fetched-picture").removeAttribute("src");
     },
@@ -171,6 +204,7 @@ const content = {
         const { file } = this;
         clearInterval(file.timer);
         file.ended = true;
+        $("stop").hidden = true;
         if (!isWhole) {
             $("fetch-state").textContent = why;
             return;
@@ -192,13 +226,21 @@ const content = {
         $("fetched").hidden = false;
     },
 
-    /** Shares a file: reads it, has its blocks made, and shows its CID. */
-    async share(file) {
+    /** Shares a file, unless nothing more is to be shared since: reads it, has its blocks made, and shows its CID. */
+    async share(file, cleared) {
         await this.load();
-        this.module.exports.share();
+        if (this.cleared !== cleared) return;
+        this.try(() => this.module.exports.share());
         for (let at = 0; at < file.size; at += SLICE) {
-            const bytes = await file.slice(at, at + SLICE).arrayBuffer();
-            this.ask("write", new Uint8Array(bytes));
+            let bytes;
+            try {
+                bytes = new Uint8Array(await file.slice(at, at + SLICE).arrayBuffer());
+            } catch (error) {
+                this.try(() => this.module.exports.give_up());
+                throw error;
+            }
+            if (this.cleared !== cleared) return;
+            this.ask("write", bytes);
         }
         const cid = this.ask("finish", new Uint8Array());
         this.shared.push({ cid, name: file.name, size: file.size });
@@ -220,7 +262,8 @@ const content = {
         return row;
     },
     clear() {
-        this.module?.exports.clear();
+        this.try(() => this.module.exports.clear());
+        this.cleared += 1;
         this.shared = [];
         this.drawShared();
     },
@@ -259,12 +302,17 @@ let sharing = Promise.resolve();
 /** Shares files, one after the other. */
 function shareAll(files) {
     $("share-error").textContent = "";
-    for (const file of files) sharing = sharing.then(() => report("share-error", () => content.share(file)));
+    const { cleared } = content;
+    for (const file of files) sharing = sharing.then(() => report("share-error", () => content.share(file, cleared)));
 }
 
 $("fetch").addEventListener("submit", (event) => {
     event.preventDefault();
     report("fetch-state", () => content.fetch($("cid").value.trim()));
+});
+$("stop").addEventListener("click", () => {
+    content.stop();
+    $("fetch-state").textContent = "stopped";
 });
 $("files").addEventListener("change", () => {
     shareAll([...$("files").files]);

@@ -8,8 +8,8 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Reads what has come, at most `MOST` bytes; nothing at the end. A waiting connection holds no buffer. Nothing is lost if it is
-/// given up.
+/// Reads what has come, at most `MOST` bytes; nothing at the end. A waiting connection holds no buffer. Nothing is lost if
+/// the caller gives up.
 pub(super) async fn read_some<const MOST: usize>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     poll_fn(|cx| {
         let mut room = [const { MaybeUninit::uninit() }; MOST];

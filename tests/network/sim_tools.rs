@@ -215,7 +215,7 @@ fn withheld_blocks_are_had_from_others() {
 #[test]
 fn compact_blocks_cost_less_than_whole_ones() {
     let setup =
-        NetworkSetup { nodes: 12, duration: Span::from_secs(100), payments: 4.0, seed: 4, ..NetworkSetup::default() };
+        NetworkSetup { nodes: 12, duration: Span::from_secs(60), payments: 10.0, seed: 4, ..NetworkSetup::default() };
     let report = network::run(&setup, &|_| ()).unwrap();
     assert_eq!(report.violations, [""; 0]);
     assert!(report.block_size > 5_000.0 && report.block_relay * 3.0 < report.block_size, "{report:?}");

@@ -33,7 +33,7 @@ class TestBitcoinRpc:
         for height in range(rpc.getblockcount() + 1):
             block = rpc.getblock(rpc.getblockhash(height), 2)
             assert (block["height"], block.get("previousblockhash")) == (height, previous)
-            assert block["tx"][0]["vin"][0].keys() == {"coinbase"}
+            assert block["tx"][0]["vin"][0].keys() == {"coinbase", "sequence"}
             previous = block["hash"]
         assert previous == rpc.getbestblockhash()
 

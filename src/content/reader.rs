@@ -1,5 +1,6 @@
 //! Reading the store.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::blocks::{self, Key, Usage};
@@ -188,7 +189,7 @@ impl ContentReader {
     ///
     /// # Errors
     /// [`ContentError::Missing`] if that was not why, and as [`ContentReader::walk`].
-    pub fn below(&self, pins: &mut Vec<Pin>) -> Result<Vec<Cid>, ContentError> {
+    fn below(&self, pins: &mut Vec<Pin>) -> Result<Vec<Cid>, ContentError> {
         loop {
             let mut cids = Vec::new();
             let roots = pins.iter().filter(|pin| pin.kind == PinKind::Recursive).map(|pin| pin.cid);
@@ -203,6 +204,17 @@ impl ContentReader {
                 return Err(error);
             }
         }
+    }
+
+    /// The same without what `pins` name themselves: the blocks that are kept only for what is above them.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`] if a block is lost, and as [`ContentReader::walk`].
+    pub fn indirect(&self, pins: &mut Vec<Pin>) -> Result<Vec<Cid>, ContentError> {
+        let mut cids = self.below(pins)?;
+        let named: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
+        cids.retain(|cid| !named.contains(cid));
+        Ok(cids)
     }
 
     /// The blocks that pins keep and that are not here, each after its pin. What would be below them is not known.

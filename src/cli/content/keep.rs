@@ -1,7 +1,5 @@
 //! `cairn content pin`, `gc` and `verify`: what stays, and whether it is whole.
 
-use std::collections::BTreeSet;
-
 use anyhow::bail;
 use clap::{ArgAction, Subcommand};
 use serde_json::json;
@@ -125,8 +123,8 @@ pub fn pin(
 
 fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let mut pins = store.pins()?;
-    let below = match kind {
-        Listed::All | Listed::Indirect => store.below(&mut pins)?,
+    let indirect = match kind {
+        Listed::All | Listed::Indirect => store.indirect(&mut pins)?,
         Listed::Recursive | Listed::Direct => Vec::new(),
     };
     let wanted = |pin: &PinKind| match kind {
@@ -137,9 +135,7 @@ fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &
     };
     let mut rows: Vec<(Cid, String, &str)> =
         pins.iter().filter(|pin| wanted(&pin.kind)).map(|pin| (pin.cid, pin.kind.to_string(), &pin.name[..])).collect();
-    let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
-    let indirect = below.iter().filter(|cid| !roots.contains(cid));
-    rows.extend(indirect.map(|cid| (*cid, "indirect".to_owned(), "")));
+    rows.extend(indirect.into_iter().map(|cid| (cid, "indirect".to_owned(), "")));
     if common.json() {
         let row = |(cid, kind, name): &(Cid, String, &str)| json!({ "cid": cid, "type": kind, "name": name });
         return common.print(String::new, || rows.iter().map(row).collect());

@@ -1,6 +1,6 @@
 //! `cat`, `ls`, `get`, `block/get`, `block/stat`, `dag/export`, and pins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
@@ -134,13 +134,12 @@ pub(super) fn pin_ls(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(),
     }
     let mut keys: BTreeMap<String, Value> = BTreeMap::new();
     let mut pins = reader.pins()?;
-    let is_below_wanted = matches!(wanted, "all" | "indirect");
-    let below = if is_below_wanted { reader.below(&mut pins)? } else { Vec::new() };
+    let is_indirect_wanted = matches!(wanted, "all" | "indirect");
+    let indirect = if is_indirect_wanted { reader.indirect(&mut pins)? } else { Vec::new() };
     for pin in pins.iter().filter(|pin| wanted == "all" || pin.kind.to_string() == wanted) {
         keys.insert(pin.cid.to_string(), json!({ "Type": pin.kind.to_string(), "Name": pin.name }));
     }
-    let roots: BTreeSet<Cid> = pins.iter().map(|pin| pin.cid).collect();
-    for cid in below.iter().filter(|cid| !roots.contains(cid)) {
+    for cid in indirect {
         keys.insert(cid.to_string(), json!({ "Type": "indirect", "Name": "" }));
     }
     let named: Vec<&str> = call.arguments().collect();

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::process::{Done, Place, done, flip, send_signal, wait_for};
 use serde_json::Value;
@@ -321,7 +322,9 @@ fn a_fork_that_a_pause_ends_leaves_no_link_cut() {
 #[test]
 fn a_node_that_is_added_has_whole_links() {
     let place = Place::new();
-    let net = Instant::start(&place, "net", &["--nodes", "2"]);
+    // Its ports are the same again, and so is what names its links.
+    let port = free_ports(4).to_string();
+    let net = Instant::start(&place, "net", &["--nodes", "2", "--base-port", &port]);
     let address = || net.json(&["rpc", "getlinks"])["nodes"][1]["address"].clone();
     let before = address();
     net.run(&["testnet", "link", "1", "2", "cut"]).ok();
@@ -396,14 +399,15 @@ fn the_board_is_played_with_keys_and_mouse() {
     assert!(rest.contains("\x1b[?1049l") && rest.contains("\x1b[?25h") && rest.contains("stopping"), "{rest:?}");
 }
 
-/// The first of some ports in a row that are free.
+/// The first of some ports in a row that are free: below those that a system gives by itself (32768 on Linux), since a
+/// connection or a listener of another test could get one of those before it is used.
 fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
     wait_for("ports in a row", || {
-        let first = TcpListener::bind("127.0.0.1:0").unwrap();
-        let base = first.local_addr().unwrap().port();
+        let base = NEXT.fetch_add(count, Ordering::Relaxed);
+        assert!(base < 32_000, "no ports are free");
         let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        let others = (1..count).all(|next| base.checked_add(next).is_some_and(is_free));
-        others.then_some(base)
+        (base..base + count).all(is_free).then_some(base)
     })
 }
 

@@ -38,6 +38,8 @@ const CATCHING_UP: u32 = 10;
 /// Starts, stops and watches a node's miner.
 pub struct MiningControl {
     order: watch::Sender<Orders>,
+    /// The number of the orders that the task acts on.
+    obeyed: watch::Receiver<u64>,
     /// The last payee.
     payee: Mutex<Option<PublicKey>>,
     meters: Arc<Meters>,
@@ -47,6 +49,8 @@ pub struct MiningControl {
 /// What the task is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Orders {
+    /// Counts changes.
+    number: u64,
     /// `None` if nothing is to be mined.
     mining: Option<MiningOrder>,
     /// Until when it rests nevertheless.
@@ -90,28 +94,46 @@ impl MiningControl {
     /// A miner that does nothing yet. Must be made on a tokio runtime.
     pub(super) fn new(link: NodeLink) -> Self {
         let (order, orders) = watch::channel(Orders::default());
+        let (obeys, obeyed) = watch::channel(0);
         let meters = Arc::new(Meters::default());
-        let task = tokio::spawn(run_orders(link, orders, meters.clone()));
-        Self { order, payee: Mutex::default(), meters, task: Mutex::new(Some(task)) }
+        let task = tokio::spawn(run_orders(link, orders, obeys, meters.clone()));
+        Self { order, obeyed, payee: Mutex::default(), meters, task: Mutex::new(Some(task)) }
     }
 
     /// Mines for `payee` on so many threads from now on, or not at all without a thread. Without a payee, it is the last
-    /// one; if there never was one, nothing is mined.
-    pub fn set(&self, payee: Option<PublicKey>, threads: usize) {
+    /// one; if there never was one, nothing is mined. When what it returns is complete, no block of what was mined before is still
+    /// to come; nothing needs to wait for that.
+    pub fn set(&self, payee: Option<PublicKey>, threads: usize) -> impl Future<Output = ()> {
         let payee = {
             let mut last = self.payee.lock().unwrap_or_else(PoisonError::into_inner);
             *last = payee.or(*last);
             *last
         };
         let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| MiningOrder { payee, threads });
-        self.order.send_if_modified(|present| std::mem::replace(&mut present.mining, order) != order);
+        self.change(move |present| present.mining = order)
     }
 
     /// Has the miner rest for so long from now on, whether it is started meanwhile or not; with zero, a rest ends. A caller
-    /// that vanishes so leaves no miner stopped.
-    pub fn rest(&self, how_long: Duration) {
+    /// that vanishes so leaves no miner stopped. What it returns is as for [`MiningControl::set`].
+    pub fn rest(&self, how_long: Duration) -> impl Future<Output = ()> {
         let until = (!how_long.is_zero()).then(|| Instant::now() + how_long);
-        self.order.send_if_modified(|present| std::mem::replace(&mut present.rest_until, until) != until);
+        self.change(move |present| present.rest_until = until)
+    }
+
+    /// Changes the orders, and waits until the task acts on them, or is gone.
+    fn change(&self, make: impl FnOnce(&mut Orders)) -> impl Future<Output = ()> {
+        self.order.send_if_modified(|present| {
+            let before = *present;
+            make(present);
+            let is_other = *present != before;
+            present.number += u64::from(is_other);
+            is_other
+        });
+        let (number, mut obeyed) = (self.order.borrow().number, self.obeyed.clone());
+        async move {
+            // It fails if the task is gone, and nothing is mined then.
+            let _ = obeyed.wait_for(|obeyed| *obeyed >= number).await;
+        }
     }
 
     /// Hashes a second over the last ten seconds; 0 while nothing is mined.
@@ -135,7 +157,7 @@ impl MiningControl {
 
     /// Ends mining and waits until its threads are gone.
     pub(super) async fn stop(&self) {
-        self.set(None, 0);
+        drop(self.set(None, 0));
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(task) = task {
             task.abort();
@@ -145,10 +167,16 @@ impl MiningControl {
     }
 }
 
-/// Mines as told, until the node or the control is gone.
-async fn run_orders(link: NodeLink, mut orders: watch::Receiver<Orders>, meters: Arc<Meters>) {
+/// Mines as told, until the node or the control is gone, and tells which orders it acts on.
+async fn run_orders(
+    link: NodeLink,
+    mut orders: watch::Receiver<Orders>,
+    obeys: watch::Sender<u64>,
+    meters: Arc<Meters>,
+) {
     loop {
-        let Orders { mining, rest_until } = *orders.borrow_and_update();
+        let Orders { number, mining, rest_until } = *orders.borrow_and_update();
+        obeys.send_replace(number);
         let changed = match (mining, rest_until.filter(|until| *until > Instant::now())) {
             (None, _) => orders.changed().await.is_ok(),
             (Some(_), Some(until)) => {
@@ -166,7 +194,8 @@ async fn run_orders(link: NodeLink, mut orders: watch::Receiver<Orders>, meters:
                 };
                 meters.set_hash_rate(0.0);
                 info!("mining stops");
-                changed
+                // A block that was handed over before is taken by the time this is answered.
+                changed && link.read(|_, _| ()).await.is_ok()
             }
         };
         if !changed {

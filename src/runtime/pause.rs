@@ -38,7 +38,7 @@ impl Pause {
             }
             *hold = Some(Hold { _release: release, threads: mining.status().threads });
         }
-        mining.set(None, 0);
+        mining.set(None, 0).await;
         let (begun, begins) = oneshot::channel();
         let link = link.clone();
         // It ends when the node goes on.
@@ -61,7 +61,7 @@ impl Pause {
     pub(super) fn end(&self, mining: &MiningControl) -> bool {
         let Some(Hold { threads, .. }) = self.hold().take() else { return false };
         self.is_paused.send_replace(false);
-        mining.set(None, threads);
+        drop(mining.set(None, threads));
         true
     }
 

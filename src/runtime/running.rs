@@ -83,7 +83,7 @@ impl Starting {
             }
         }
         running.follow_names(&config);
-        running.handle.miner().set(config.mine, config.threads);
+        running.handle.miner().set(config.mine, config.threads).await;
         Ok(running)
     }
 }

@@ -84,10 +84,12 @@ impl Snapshots {
         let mut kept = self.0.lock().await;
         let states = kept.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
         let miners: Vec<usize> = nodes.iter().map(|node| node.miner().status().threads).collect();
-        nodes.iter().for_each(|node| node.miner().set(None, 0));
+        for node in nodes {
+            node.miner().set(None, 0).await;
+        }
         let reverted = revert_all(nodes, states, name).await;
         for (node, threads) in nodes.iter().zip(miners) {
-            node.miner().set(None, threads);
+            node.miner().set(None, threads).await;
         }
         let (ends, missing) = reverted?;
         // The nodes have dropped those that were taken later.

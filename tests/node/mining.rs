@@ -70,23 +70,26 @@ async fn mining_while_told_to() {
     let (node, _dir) = start(params(Some(Bits(0x1f00_ffff)), &PAYEE)).await;
     let handle = node.handle();
     assert_eq!((handle.miner().status().threads, handle.miner().status().payee), (0, None));
-    handle.miner().set(Some(PAYEE), 2);
+    handle.miner().set(Some(PAYEE), 2).await;
     let mut tip = handle.tip();
     tip.wait_for(|tip| tip.height >= Height::from_u32(3)).await.expect("the node lives");
     let status = handle.miner().status();
     assert_eq!((status.threads, status.payee), (2, Some(PAYEE)));
     let other = PublicKey([8; 32]);
-    handle.miner().set(Some(other), 1);
+    handle.miner().set(Some(other), 1).await;
     let paid = || handle.db().address_coins(&other, None, 10).expect("readable").len();
     while paid() == 0 {
         tip.changed().await.expect("the node lives");
     }
-    handle.miner().set(None, 0);
+    handle.miner().set(None, 0).await;
+    let stopped_at = *tip.borrow_and_update();
+    handle.read(|_, _| ()).await.expect("the node lives");
+    assert_eq!(*tip.borrow(), stopped_at, "a block that was found before is there when mining has stopped");
     let status = handle.miner().status();
     assert_eq!((status.threads, status.payee), (0, Some(other)), "nothing is mined, and the payee is not forgotten");
     assert!(status.blocks_found >= 3);
     let paid_before = paid();
-    handle.miner().set(None, 1);
+    handle.miner().set(None, 1).await;
     while paid() == paid_before {
         tip.changed().await.expect("the node lives");
     }

@@ -26,7 +26,7 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
     let fixture = Fixture::with_chaos().serve_again(|config| config.limits.fee_patience = long);
     let hashes = fixture.generate(2, 1);
     let handle = fixture.node.as_ref().unwrap().handle().clone();
-    fixture.tokio.block_on(async { handle.miner().set(Some(key(9).public_key()), 0) });
+    fixture.tokio.block_on(handle.miner().set(Some(key(9).public_key()), 0));
     let known = fixture.call("getblocktemplate", json!([]))["longpollid"].take();
     let payment = fixture.payment(&fixture.block(&hashes[0]).transactions[0], 1, 7_000, 2, 500);
     let node = json!(["this node"]);

@@ -309,7 +309,7 @@ fn a_payee_is_named_by_the_url_or_by_the_node() {
     assert_eq!(answer.status, 401);
     // The payee that this node mines for.
     let handle = fixture.node.as_ref().unwrap().handle().clone();
-    fixture.tokio.block_on(async { handle.miner().set(Some(key(9).public_key()), 1) });
+    fixture.tokio.block_on(handle.miner().set(Some(key(9).public_key()), 1));
     let given = template(&fixture, "/");
     let coinbase: Transaction = codec::decode_hex(given["coinbasetxn"]["data"].as_str().unwrap()).unwrap();
     assert_eq!(coinbase.outputs[0].key(), Some(&key(9).public_key()));

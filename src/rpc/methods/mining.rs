@@ -10,6 +10,7 @@ use crate::p2p::{Command, Node};
 use crate::primitives::codec;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
+use crate::primitives::keys::PublicKey;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -186,8 +187,7 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     let address: Option<&str> = args.get("address")?;
     let miner = api.handle.miner();
     if !generate {
-        miner.set(None, 0);
-        return Ok(Reply::null());
+        return set_miner(&api, None, 0).await;
     }
     let most = std::thread::available_parallelism().map_or(1, usize::from);
     if !(1..=most).contains(&threads) {
@@ -202,7 +202,12 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
             .payee
             .ok_or_else(|| RpcError::invalid("address: required, since no address has been paid yet"))?,
     };
-    miner.set(Some(payee), threads);
+    set_miner(&api, Some(payee), threads).await
+}
+
+/// Has the miner mine, or stop: then no block is still to come. A paused node mines nothing, and does so when it goes on.
+async fn set_miner(api: &Api, payee: Option<PublicKey>, threads: usize) -> Outcome {
+    let _ = api.handle.unless_paused(api.handle.miner().set(payee, threads)).await;
     Ok(Reply::null())
 }
 
@@ -211,7 +216,7 @@ async fn rest_miner(api: Api, args: Args) -> Outcome {
     if how_long > MAX_REST {
         return Err(RpcError::invalid(format!("milliseconds: at most {}", MAX_REST.as_millis())));
     }
-    api.handle.miner().rest(how_long);
+    let _ = api.handle.unless_paused(api.handle.miner().rest(how_long)).await;
     Ok(Reply::null())
 }
 

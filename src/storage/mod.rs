@@ -9,6 +9,7 @@ mod compact;
 mod database;
 #[cfg(feature = "node")]
 mod disk;
+mod layers;
 mod load;
 mod memory;
 #[cfg(feature = "node")]

@@ -5,10 +5,10 @@
 //! edge's log over the logs of the edges after it, over the table.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::compact::{self, number, ordered, put_number, put_ordered};
+use super::layers::Layers;
 use super::schema::{EDGE, STATE_COIN, STATE_HEAD, STATE_LOG, STATE_RECORD, coin_bytes, key};
 use super::{Batch, Database, StoreError};
 use crate::consensus::coins::Coin;
@@ -22,7 +22,7 @@ use crate::state::{Change, Changes, Inner, Key, KeyRange, Leaf, Node, Prefix, So
 /// Fewest coins, and records, that are read at once. What moves the table asks for most records one after another, in
 /// their order; a proof asks for some from the top down.
 const LEAST_COINS: usize = 32;
-const LEAST_RECORDS: usize = 2;
+const LEAST_RECORDS: usize = 16;
 const LEAST_RECORDS_IN_ORDER: usize = 64;
 /// Entries of logs that one batch removes: mostly all of an edge's, since each batch looks again at what the last removed.
 const CLEANED: usize = 1 << 16;
@@ -61,31 +61,6 @@ impl Edge {
     }
 }
 
-/// A key and its value.
-type Entry = (Vec<u8>, Vec<u8>);
-
-/// All entries from one key to another, both included.
-#[derive(Debug, Default)]
-struct Stretch {
-    first: Vec<u8>,
-    last: Vec<u8>,
-    entries: Vec<Entry>,
-}
-
-impl Stretch {
-    /// The first entry from one key to another; `None` if that takes more than what is here.
-    fn first_of(&self, first: &[u8], last: &[u8]) -> Option<Option<&Entry>> {
-        if self.entries.is_empty() || !(&self.first[..]..=&self.last[..]).contains(&first) {
-            return None;
-        }
-        let found = self.entries.get(self.entries.partition_point(|(key, _)| &key[..] < first));
-        match found {
-            Some((key, _)) => Some(found.filter(|_| &key[..] <= last)),
-            None => (last <= &self.last[..]).then_some(None),
-        }
-    }
-}
-
 /// A change of the table that is written in one batch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TableChange<'a> {
@@ -116,7 +91,7 @@ impl Database {
 
     /// Calls `work` with the coins of the table. What it answers is of one state only as long as the table stays.
     pub fn with_state_table<T>(&self, top: Option<Node>, work: impl FnOnce(&Source<'_, StoreError>) -> T) -> T {
-        self.with_layers(top, &[vec![]], LEAST_RECORDS_IN_ORDER, work)
+        self.with_layers(top, &[], LEAST_RECORDS_IN_ORDER, work)
     }
 
     /// Calls `work` with the coins after the block at `edge`, if they can be read; `epoch` is the number of blocks between
@@ -136,94 +111,29 @@ impl Database {
             return Ok(None);
         };
         let logs = (edge.as_u32()..head.height.as_u32()).step_by(epoch as usize);
-        let logs = logs.map(|log| log_key(Height::from_u32(log), &[])).rev();
-        let layers: Vec<Vec<u8>> = [vec![]].into_iter().chain(logs).collect();
-        Ok(Some(self.with_layers(state.top, &layers, LEAST_RECORDS, work)))
+        let logs: Vec<Vec<u8>> = logs.map(|log| log_key(Height::from_u32(log), &[])).rev().collect();
+        Ok(Some(self.with_layers(state.top, &logs, LEAST_RECORDS, work)))
     }
 
     fn with_layers<T>(
         &self,
         top: Option<Node>,
-        layers: &[Vec<u8>],
+        logs: &[Vec<u8>],
         least_records: usize,
         work: impl FnOnce(&Source<'_, StoreError>) -> T,
     ) -> T {
-        let ahead = RefCell::new(Stretch::default());
+        let layers = |kind, least| RefCell::new(Layers::new(self, logs, kind, least));
+        let (records, coins) = (layers(STATE_RECORD, least_records), layers(STATE_COIN, LEAST_COINS));
         let record = |place: &Prefix| {
             let (first, last) = (prefix_bytes(place), prefix_bytes(&Prefix::whole(place.last())));
-            let read = |found: Option<&Entry>| found.map(|(at, value)| self.decoded_record(at, value)).transpose();
-            let mut ahead = ahead.borrow_mut();
-            if let Some(found) = ahead.first_of(&first, &last) {
-                return read(found);
-            }
-            *ahead = self.merged(layers, STATE_RECORD, &first, &last, (1, least_records))?;
-            read(ahead.entries.first())
+            let found = records.borrow_mut().read((&first, &last), 1, |at, value| self.decoded_record(at, value))?;
+            Ok(found.into_iter().next())
         };
         let leaves = |range: &KeyRange, count: usize| {
-            let found = self.merged(
-                layers,
-                STATE_COIN,
-                &state_key(range.first())[1..],
-                &state_key(range.last())[1..],
-                (count, LEAST_COINS),
-            )?;
-            found.entries.iter().map(|(at, value)| self.decoded_leaf(at, value)).collect()
+            let [first, last] = [range.first(), range.last()].map(state_key);
+            coins.borrow_mut().read((&first[1..], &last[1..]), count, |at, value| self.decoded_leaf(at, value))
         };
         work(&Source { top, record: &record, leaves: &leaves })
-    }
-
-    /// The first entries of a kind from one key to another, both included, without the byte for the kind: all, or at
-    /// least `count`, with `least` read at once. Each layer is a prefix of keys, and hides the same entries of those before
-    /// it; an empty value says that there is no entry.
-    fn merged(
-        &self,
-        layers: &[Vec<u8>],
-        kind: u8,
-        first: &[u8],
-        last: &[u8],
-        (count, least): (usize, usize),
-    ) -> Result<Stretch, StoreError> {
-        let limit = count.max(least);
-        let (mut found, mut from) = (Vec::new(), first.to_vec());
-        loop {
-            let mut merged: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-            // Up to where every layer was read.
-            let mut reached: Option<Vec<u8>> = None;
-            for layer in layers {
-                let layer = [&layer[..], &[kind]].concat();
-                let entries = self.entries(&layer, &from, last, limit)?;
-                if let Some((end, _)) = entries.last().filter(|_| entries.len() == limit) {
-                    reached = Some(reached.map_or_else(|| end.clone(), |reached| reached.min(end.clone())));
-                }
-                merged.extend(entries);
-            }
-            let is_read = |key: &Vec<u8>| reached.as_ref().is_none_or(|reached| key <= reached);
-            found.extend(merged.into_iter().filter(|(key, value)| is_read(key) && !value.is_empty()));
-            match reached {
-                Some(reached) if found.len() < count => from = [&reached[..], &[0]].concat(),
-                reached => {
-                    let last = reached.unwrap_or_else(|| last.to_vec());
-                    return Ok(Stretch { first: first.to_vec(), last, entries: found });
-                }
-            }
-        }
-    }
-
-    /// The first `limit` entries whose keys begin with `layer`, by the rest of their keys, which is between two others.
-    fn entries(&self, layer: &[u8], from: &[u8], last: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut entries = Vec::new();
-        // What both have in common narrows what is looked through.
-        let common = from.iter().zip(last).take_while(|(from, last)| from == last).count();
-        let [prefix, from] = [&from[..common], from].map(|end| [layer, end].concat());
-        self.for_each(&prefix, &from, |key, value| {
-            let rest = &key[layer.len()..];
-            if rest > last {
-                return Some(ControlFlow::Break(()));
-            }
-            entries.push((rest.to_vec(), value.to_vec()));
-            Some(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        })?;
-        Ok(entries)
     }
 
     fn decoded_leaf(&self, at: &[u8], value: &[u8]) -> Result<Leaf, StoreError> {
@@ -296,7 +206,12 @@ impl Database {
 
     /// Whether the log of an edge has nothing.
     pub(crate) fn is_log_empty(&self, edge: Height) -> Result<bool, StoreError> {
-        Ok(self.entries(&log_key(edge, &[]), &[], &[0xff; Key::LEN + 3], 1)?.is_empty())
+        let mut is_empty = true;
+        self.for_each(&log_key(edge, &[]), &[], |_, _| {
+            is_empty = false;
+            Some(ControlFlow::Break(()))
+        })?;
+        Ok(is_empty)
     }
 
     /// Visits all coins of the table in order.

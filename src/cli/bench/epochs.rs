@@ -1,13 +1,17 @@
-//! `cairn bench epochs`: the root over all coins, once an epoch.
+//! `cairn bench epochs`: the root over all coins, once an epoch, and its coins served to nodes that start from them.
 
 use std::time::{Duration, Instant};
+
+use anyhow::Context;
 
 use super::Figure;
 use super::connect::{accept, millis, open};
 use super::fixture::{Fixture, Scratch};
 use crate::chain::{Chain, STEP_CHANGES, Step};
 use crate::consensus::params::GenesisSpec;
+use crate::p2p::coins::PEER_PAGE_COINS;
 use crate::primitives::block::Block;
+use crate::state::KeyRange;
 
 /// Coins at which edges are measured.
 const COINS: [usize; 2] = [100_000, 1_000_000];
@@ -16,6 +20,8 @@ const EPOCH: u32 = 10;
 const PAYMENTS: usize = 500;
 /// Epochs measured at each number of coins.
 const EPOCHS: u32 = 5;
+/// Pages that are served.
+const PAGES: u32 = 100;
 /// Coins of genesis: enough that none is split so often that nothing is left.
 const FIRST_COINS: usize = 2_000;
 /// Transactions of a block that makes coins, and coins that each makes.
@@ -54,11 +60,35 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
         figures.push(Figure::cost(name("an edge"), millis(edge), "ms", millis(connected)));
         let each = |time: Duration| time.as_secs_f64() * 1e6 / changed as f64;
         figures.push(Figure::cost(name("  for each of them"), each(edge), "µs", each(connected)));
+        // As on a node that serves: most of the time nothing waits to be written.
+        chain.db().store().flush()?;
+        let (proved, checked) = serve(&chain)?;
+        let name = format!("a page of {PEER_PAGE_COINS} of {coins} coins, two edges back");
+        figures.push(Figure::cost(name, millis(proved), "ms", millis(checked)));
     }
     let about = "The table of the state, moved over the blocks of an epoch to the next edge, on the disk. The reference is the \
-                 time\nin which the chain connected these blocks, whose signatures it knew."
+                 time\nin which the chain connected these blocks, whose signatures it knew. Then pages of such a state, proved; the \
+                 reference is\nthe time in which they are checked."
         .to_owned();
     Ok((about, figures))
+}
+
+/// The times in which a page of the coins two edges before the tip is proved, and checked: the means of many in a row.
+fn serve(chain: &Chain) -> anyhow::Result<(Duration, Duration)> {
+    let edge = chain.tip().height.saturating_sub(2 * EPOCH);
+    let id = chain.db().edge(edge)?.context("the state is kept")?.id(edge);
+    let (mut proved, mut checked, mut rest) = (Duration::ZERO, Duration::ZERO, Some(KeyRange::ALL));
+    for _ in 0..PAGES {
+        let range = rest.context("there are more coins than in these pages")?;
+        let start = Instant::now();
+        let found = chain.db().with_state(edge, EPOCH, |source| source.prove_page_of(PEER_PAGE_COINS, &range))?;
+        let (proof, end) = found.context("the state can be read")??;
+        proved += start.elapsed();
+        let start = Instant::now();
+        rest = id.page_of(PEER_PAGE_COINS, &range, end.as_ref(), &proof)?.rest;
+        checked += start.elapsed();
+    }
+    Ok((proved / PAGES, checked / PAGES))
 }
 
 /// Moves the table as far as it goes, which takes the time returned.

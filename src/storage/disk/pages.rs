@@ -6,7 +6,8 @@
 //! A page that grows too long is split: the parts that come first are put under names of their own, first to last, and then
 //! the rest takes the old name. A reader meanwhile finds each key in one place or the other. An interrupted split leaves
 //! unreachable entries in the old page; [`Pages::trim`] removes them before the page is split again, which would make them
-//! reachable. Pages are not merged: keys are mostly hashes, so that an emptied range fills again.
+//! reachable. A page that becomes empty goes, unless it is the last: keys with a height never come back. Others are not merged:
+//! keys are mostly hashes, so that such a range fills again.
 //!
 //! Pages are written to room that no page has that the tree names on the disk. Some [`FLIP_BYTES`] of them are synced, then
 //! named in the tree, then the tree is synced, and the room of those that they replace is free. The journal
@@ -164,7 +165,10 @@ impl Pages {
             }
             if page.bytes != old {
                 writing.replaced.extend(extent);
-                writing.put_split(&name, &page)?;
+                match page.bytes.is_empty() && name != LAST {
+                    true => writing.written.push((name, None)),
+                    false => writing.put_split(&name, &page)?,
+                }
             }
         }
         writing.finish()
@@ -232,8 +236,8 @@ pub(super) struct Replaced(Vec<Extent>);
 struct Writing<'a> {
     pages: &'a Pages,
     space: MutexGuard<'a, Option<Space>>,
-    /// Those that the tree does not name yet, in the order in which it will.
-    written: Vec<(Vec<u8>, Extent)>,
+    /// Those that the tree does not name yet, in the order in which it will; `None` for a name that goes.
+    written: Vec<(Vec<u8>, Option<Extent>)>,
     /// Their bytes.
     bytes: usize,
     replaced: Vec<Extent>,
@@ -279,7 +283,7 @@ impl<'a> Writing<'a> {
         let space = self.space.get_or_insert_default();
         let extent = self.pages.file.write(space, page)?;
         self.bytes += page.len();
-        self.written.push((name, extent));
+        self.written.push((name, Some(extent)));
         Ok(())
     }
 
@@ -287,7 +291,10 @@ impl<'a> Writing<'a> {
     fn flip(&mut self) -> Result<(), StoreError> {
         self.pages.file.sync()?;
         for (name, extent) in self.written.drain(..) {
-            self.pages.tree.put(&name, extent.to_bytes())?;
+            match extent {
+                Some(extent) => self.pages.tree.put(&name, extent.to_bytes())?,
+                None => self.pages.tree.remove(&name)?,
+            }
         }
         self.bytes = 0;
         Ok(())

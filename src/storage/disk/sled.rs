@@ -103,9 +103,13 @@ impl Tree {
 
     /// Puts `value` under `key`.
     pub fn put(&self, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
+        self.write(|| self.db.insert(key, value).map(drop))
+    }
+
+    fn write(&self, call: impl FnOnce() -> sled::Result<()>) -> Result<(), StoreError> {
         #[cfg(test)]
         self.take_write()?;
-        self.guarded(|| self.db.insert(key, value))?;
+        self.guarded(call)?;
         if self.writes.fetch_add(1, Ordering::Relaxed).is_multiple_of(WRITES_OF_A_ROUND) {
             self.collect();
         }
@@ -124,7 +128,7 @@ impl Tree {
 
     /// Removes `key`, if it is there.
     pub fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
-        self.guarded(|| self.db.remove(key)).map(drop)
+        self.write(|| self.db.remove(key).map(drop))
     }
 
     /// Returns when all that was put would survive a power cut.

@@ -43,6 +43,9 @@ const LARGE_BYTES: usize = 1_024;
 /// its place would.
 const LARGE_BYTES_OF_HEIGHT: usize = 128;
 
+/// Changes of a window that a scan copies at once.
+const UNWRITTEN_AT_ONCE: usize = 64;
+
 /// Longest key. No key of the schema is nearly as long.
 const MAX_KEY_BYTES: usize = 1_024;
 
@@ -212,6 +215,15 @@ impl SledStore {
         self.shared.pages.file.unsynced.clone()
     }
 
+    /// How many pages there are.
+    pub(super) fn pages(&self) -> Result<usize, StoreError> {
+        let (mut count, mut from) = (0, Vec::new());
+        while let Some((name, _)) = self.shared.pages.tree.at_or_after(&from)? {
+            (count, from) = (count + 1, [&name[..], &[0]].concat());
+        }
+        Ok(count)
+    }
+
     /// Changes that wait to be written, and bytes of these and of those that are being written.
     pub(super) fn waiting(&self) -> (usize, usize) {
         let control = self.shared.control();
@@ -318,12 +330,26 @@ impl Shared {
         }
     }
 
-    /// What is not on the disk yet under `prefix` from `from` on: the value of each key, `None` if it is removed.
-    fn unwritten_under(&self, prefix: &[u8], from: &[u8]) -> BTreeMap<Vec<u8>, Option<Value>> {
+    /// What is not on the disk yet under `prefix` from `from` on: the value of each key, `None` if it is removed. Of each window
+    /// at most `most`: if there are more, the key up to which this is all comes with it.
+    fn unwritten_under(&self, prefix: &[u8], from: &[u8], most: usize) -> (Unwritten, Option<Vec<u8>>) {
         let recent = self.windows.read().unwrap_or_else(PoisonError::into_inner);
-        let windows = [&*recent.writing, &recent.pending];
-        let changes = windows.into_iter().flat_map(|window| window.range(prefix, from));
-        changes.map(|change| (change.key.to_vec(), change.value.map(Stored::to_value))).collect()
+        let (mut found, mut end) = (Unwritten::new(), None);
+        for window in [&*recent.writing, &recent.pending] {
+            let (mut taken, mut last) = (0, None);
+            for Change { key, value, .. } in window.range(prefix, from).take(most) {
+                (taken, last) = (taken + 1, Some(key));
+                found.insert(key.to_vec(), value.map(Stored::to_value));
+            }
+            if taken == most {
+                end = end.into_iter().chain(last).min();
+            }
+        }
+        let end = end.map(<[u8]>::to_vec);
+        if let Some(end) = &end {
+            found.retain(|key, _| key <= end);
+        }
+        (found, end)
     }
 
     /// Visits what is not on the disk yet and what is, as one. Both come sorted: each key compares as `order` with those after
@@ -334,7 +360,7 @@ impl Shared {
         recent: impl Iterator<Item = (Vec<u8>, Option<Value>)>,
         mut disk: impl FnMut() -> Result<Option<(Vec<u8>, Value)>, StoreError>,
         visit: Visitor<'_>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<ControlFlow<()>, StoreError> {
         let mut recent = recent.peekable();
         let mut on_disk = disk()?;
         loop {
@@ -348,18 +374,21 @@ impl Shared {
                     (key, value)
                 }
                 None => {
-                    let Some(entry) = on_disk.take() else { return Ok(()) };
+                    let Some(entry) = on_disk.take() else { return Ok(ControlFlow::Continue(())) };
                     on_disk = disk()?;
                     entry
                 }
             };
             let Some(value) = self.read(value)? else { continue };
-            if visit(&key, &value) == ControlFlow::Break(()) {
-                return Ok(());
+            if visit(&key, &value).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
     }
 }
+
+/// Changes that are not on the disk yet: the value of each key, `None` if it is removed.
+type Unwritten = BTreeMap<Vec<u8>, Option<Value>>;
 
 /// What the writer does next.
 struct Due {
@@ -404,19 +433,30 @@ impl Store for SledStore {
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
-        let from = prefix.max(from);
-        // First the changes in memory, then the disk: an entry written in between is seen twice, not missed.
-        let recent = shared.unwritten_under(prefix, from).into_iter();
-        let mut disk = DiskScan { pages: &shared.pages, from: Some(from.to_vec()), page: PageScan::default() };
-        shared.merge(Ordering::Less, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
+        let mut from = prefix.max(from).to_vec();
+        loop {
+            // First the changes in memory, then the disk: an entry written in between is seen twice, not missed. The visitor
+            // mostly wants few, so what is in memory is copied a part at a time.
+            let (recent, end) = shared.unwritten_under(prefix, &from, UNWRITTEN_AT_ONCE);
+            let is_due = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key <= &end[..]);
+            let mut disk = DiskScan { pages: &shared.pages, from: Some(from), page: PageScan::default() };
+            let disk = || Ok(disk.next()?.filter(|(key, _)| is_due(key)));
+            let flow = shared.merge(Ordering::Less, recent.into_iter(), disk, visit)?;
+            match end {
+                Some(end) if flow.is_continue() => from = [&end[..], &[0]].concat(),
+                _ => return Ok(()),
+            }
+        }
     }
 
     fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
         let shared = &*self.shared;
         // In the same order as in a scan forwards.
-        let recent = shared.unwritten_under(prefix, prefix).into_iter().rev().filter(|(key, _)| &key[..] < before);
+        let (recent, _) = shared.unwritten_under(prefix, prefix, usize::MAX);
+        let recent = recent.into_iter().rev().filter(|(key, _)| &key[..] < before);
         let mut disk = DiskScanBack::new(&shared.pages, before);
-        shared.merge(Ordering::Greater, recent, || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix))), visit)
+        let disk = || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix)));
+        shared.merge(Ordering::Greater, recent, disk, visit).map(drop)
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {

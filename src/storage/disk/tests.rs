@@ -113,6 +113,30 @@ fn all(store: &SledStore) -> Model {
     scan(store, &[], &[], usize::MAX).into_iter().collect()
 }
 
+#[test]
+fn pages_that_become_empty_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), LAZY).unwrap();
+    let key = |height: u32, n: u32| [&[7][..], &height.to_be_bytes(), &n.to_be_bytes()].concat();
+    let mut most = 0;
+    for height in 0..50 {
+        let mut batch = Batch::default();
+        for n in 0..200 {
+            batch.put_new(key(height, n), [height as u8; 40]);
+            if let Some(before) = height.checked_sub(2) {
+                batch.delete(key(before, n));
+            }
+        }
+        store.commit(batch).unwrap();
+        store.flush().unwrap();
+        most = most.max(store.pages().unwrap());
+    }
+    assert!((5..30).contains(&most), "those of two or three heights: {most}");
+    assert_eq!(scan(&store, &[7], &[], usize::MAX).len(), 400);
+    drop(store);
+    assert_eq!(scan(&open(dir.path(), LAZY).unwrap(), &[7], &[], usize::MAX).len(), 400);
+}
+
 /// Leaves in the file of pages what a power cut may: of what was not synced some is there, some is not, some is in part.
 fn tear(dir: &Path, unsynced: &Unsynced) {
     let file = std::fs::OpenOptions::new().write(true).open(dir.join("pages")).unwrap();

@@ -37,7 +37,7 @@ impl<E> Source<'_, E> {
         let leaves = (self.leaves)(range, most + 1).map_err(SourceError::Read)?;
         let end = if leaves.len() > most { leaves.get(most - 1).map(|leaf| leaf.key) } else { None };
         let page = end.and_then(|end| KeyRange::new(*range.first(), end)).unwrap_or(*range);
-        Ok((self.prove(&page, Question::Coins)?, end))
+        Ok((self.prove(&page, Question::Coins, &leaves)?, end))
     }
 
     /// Proves what the coins in `range` are worth, and how many they are.
@@ -45,12 +45,13 @@ impl<E> Source<'_, E> {
     /// # Errors
     /// [`ProveError`].
     pub fn prove_total(&self, range: &KeyRange) -> Result<Vec<u8>, ProveError<E>> {
-        self.prove(range, Question::Total)
+        self.prove(range, Question::Total, &[])
     }
 
-    fn prove(&self, range: &KeyRange, question: Question) -> Result<Vec<u8>, ProveError<E>> {
+    /// `leaves` are the coins that a page shows, and may go on behind it.
+    fn prove(&self, range: &KeyRange, question: Question, leaves: &[Leaf]) -> Result<Vec<u8>, ProveError<E>> {
         let Some(top) = &self.top else { return Ok(vec![EMPTY]) };
-        let mut prover = Prover { source: self, range, question, writer: Writer::default() };
+        let mut prover = Prover { source: self, range, question, leaves, writer: Writer::default() };
         prover.node(&Prefix::ALL, top)?;
         Ok(prover.writer.out)
     }
@@ -60,6 +61,7 @@ struct Prover<'a, E> {
     source: &'a Source<'a, E>,
     range: &'a KeyRange,
     question: Question,
+    leaves: &'a [Leaf],
     writer: Writer,
 }
 
@@ -73,6 +75,17 @@ impl<E> Prover<'_, E> {
         if self.is_hidden(place) {
             self.writer.hidden(node);
             return Ok(());
+        }
+        let keys = place.range();
+        if self.range.covers(&keys) {
+            // It is shown down to its coins, so nothing that records hold is needed.
+            let leaves = self.leaves;
+            let [begin, end] = [
+                leaves.partition_point(|leaf| leaf.key < *keys.first()),
+                leaves.partition_point(|leaf| leaf.key <= *keys.last()),
+            ];
+            let leaves = leaves.get(begin..end).filter(|leaves| leaves.len() as u64 == node.count);
+            return self.bucket(place, leaves.ok_or(SourceError::Damaged { place: *place })?);
         }
         match self.source.below(place, node)? {
             Below::Bucket(leaves) => self.bucket(place, &leaves),

@@ -1,0 +1,125 @@
+//! Entries of the state through its layers: the table, and above it the logs of edges.
+//!
+//! Each layer is a prefix of keys, and hides the same entries of those before it; an empty value says that there is no entry.
+//! A search in the store costs more than the entries that it finds, so what was read of a layer is kept until another part
+//! of it is asked for: of a log, which has few entries, that is mostly all that a caller needs.
+
+use std::ops::ControlFlow;
+
+use super::{Database, StoreError};
+use crate::state::Key;
+
+/// A key and its value.
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
+
+/// After all keys of a kind, without the byte for it.
+const END: [u8; Key::LEN + 3] = [0xff; Key::LEN + 3];
+/// Fewest entries of a log that are read at once.
+const LEAST_OF_LOG: usize = 64;
+
+/// The entries of a kind in some layers.
+pub(super) struct Layers<'a> {
+    db: &'a Database,
+    /// The table first, then the logs.
+    layers: Vec<Layer>,
+    /// Fewest entries of the table that are read at once.
+    least: usize,
+}
+
+struct Layer {
+    /// The prefix, with the byte for the kind.
+    prefix: Vec<u8>,
+    /// What was read last.
+    ahead: Stretch,
+}
+
+/// All entries from one key to another, both included.
+#[derive(Default)]
+struct Stretch {
+    first: Vec<u8>,
+    last: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Layers<'a> {
+    /// The entries of `kind` in the table and in `logs`, each given by its prefix. Of the table, at least `least` are read at
+    /// once.
+    pub fn new(db: &'a Database, logs: &[Vec<u8>], kind: u8, least: usize) -> Self {
+        let prefixes = [&[][..]].into_iter().chain(logs.iter().map(|log| &log[..]));
+        let layer = |prefix: &[u8]| Layer { prefix: [prefix, &[kind]].concat(), ahead: Stretch::default() };
+        let layers = prefixes.map(layer).collect();
+        Self { db, layers, least }
+    }
+
+    /// Reads the first entries from one key to another, both included, without the byte for the kind: all, or `count`.
+    pub fn read<T>(
+        &mut self,
+        (first, last): (&[u8], &[u8]),
+        count: usize,
+        mut decode: impl FnMut(&[u8], &[u8]) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (mut found, mut from) = (Vec::new(), first.to_vec());
+        let least = self.least.max(count);
+        loop {
+            // Up to where every layer was read.
+            let mut reached = last;
+            let mut merged: Vec<&Entry> = Vec::new();
+            for (place, layer) in self.layers.iter_mut().enumerate() {
+                if !layer.ahead.has(&from) {
+                    let (least, end) = if place == 0 { (least, last) } else { (LEAST_OF_LOG, &END[..]) };
+                    layer.ahead = Stretch::read(self.db, &layer.prefix, (&from, end), least)?;
+                }
+                let layer = &*layer;
+                reached = reached.min(&layer.ahead.last);
+                let entries = layer.ahead.from(&from);
+                if !merged.is_empty() && !entries.is_empty() {
+                    // The sort is stable, so of equal keys the later layer's comes first.
+                    merged = entries.iter().chain(merged).collect();
+                    merged.sort_by(|(one, _), (other, _)| one.cmp(other));
+                    merged.dedup_by(|(later, _), (first, _)| later == first);
+                } else {
+                    merged.extend(entries);
+                }
+            }
+            let there =
+                merged.into_iter().take_while(|(key, _)| &key[..] <= reached).filter(|(_, value)| !value.is_empty());
+            for (key, value) in there.take(count - found.len()) {
+                found.push(decode(key, value)?);
+            }
+            if reached == last || found.len() == count {
+                return Ok(found);
+            }
+            from = [reached, &[0]].concat();
+        }
+    }
+}
+
+impl Stretch {
+    /// Reads the first `limit` entries between two keys.
+    fn read(db: &Database, prefix: &[u8], (first, last): (&[u8], &[u8]), limit: usize) -> Result<Self, StoreError> {
+        let mut entries = Vec::new();
+        // What both have in common narrows what is looked through.
+        let common = first.iter().zip(last).take_while(|(first, last)| first == last).count();
+        let [narrow, from] = [&first[..common], first].map(|end| [prefix, end].concat());
+        db.for_each(&narrow, &from, |key, value| {
+            let rest = &key[prefix.len()..];
+            if rest > last {
+                return Some(ControlFlow::Break(()));
+            }
+            entries.push((rest.to_vec(), value.to_vec()));
+            Some(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        let end = entries.last().filter(|_| entries.len() == limit).map_or(last, |(key, _)| key);
+        Ok(Self { first: first.to_vec(), last: end.to_vec(), entries })
+    }
+
+    /// Whether it begins with or before `key`, and does not end before it.
+    fn has(&self, key: &[u8]) -> bool {
+        (&self.first[..]..=&self.last[..]).contains(&key)
+    }
+
+    /// The entries from `key` on.
+    fn from(&self, key: &[u8]) -> &[Entry] {
+        &self.entries[self.entries.partition_point(|(other, _)| &other[..] < key)..]
+    }
+}

@@ -272,16 +272,22 @@ impl Chain {
     }
 
     /// Writes the coins of the state from `first`, where a missing range begins, up to `end`. The caller has checked that these
-    /// are all. `false` if they were not missing.
+    /// are all. What is missing after them is split at `split`. `false` if they were not missing.
     ///
     /// # Errors
     /// The store's.
-    pub fn load_coins(&mut self, first: &Key, end: &Key, coins: &[Leaf]) -> Result<bool, StoreError> {
+    pub fn load_coins(
+        &mut self,
+        (first, end): (&Key, &Key),
+        coins: &[Leaf],
+        split: Option<&Key>,
+    ) -> Result<bool, StoreError> {
         let Some(loading) = &mut self.loading else { return Ok(false) };
         let mut load = loading.load.clone();
         if !load.arrive(first, end) {
             return Ok(false);
         }
+        split.into_iter().for_each(|at| load.split(at));
         let mut batch = Batch::default();
         coins.iter().for_each(|leaf| batch.put_loaded_coin(leaf));
         batch.put_state_load(&load);

@@ -14,10 +14,14 @@ use crate::primitives::tx::OutPoint;
 use crate::state::proof::ProveError;
 use crate::state::{Key, KeyRange, Leaf, Source, StateId, StateProofError, Total};
 
-/// Coins of a page that is not the last, of a key's or of all: as many as the node's thread proves in some milliseconds.
+/// Coins of a page of a key's that is not the last: as many as the node's thread proves in some milliseconds.
 pub const PEER_PAGE_COINS: usize = 500;
-/// Most bytes of a proof: those of its coins, 86 each, and of at most 1,088 hidden nodes beside them, 50 each.
-pub(super) const MAX_PROOF_BYTES: usize = 86 * PEER_PAGE_COINS + 50 * 1_088 + 1_024;
+
+/// Most bytes of the proof of a page: those of its coins, 86 each, and of at most 1,088 hidden nodes beside them, 50 each.
+pub(super) const fn max_proof_bytes(coins: usize) -> usize {
+    86 * coins + 50 * 1_088 + 1_024
+}
+
 /// Most bytes of an opening besides its coinbase.
 pub(super) const MAX_OPENING_OVERHEAD: usize = MAX_OVERHEAD + 3 * 32;
 
@@ -173,5 +177,5 @@ impl CoinQuery {
 
 impl CoinAnswer {
     /// Most bytes of an encoding.
-    pub(super) const MAX_LEN: usize = CoinQuery::MAX_LEN + 1 + 8 + MAX_PROOF_BYTES + 1 + 36;
+    pub(super) const MAX_LEN: usize = CoinQuery::MAX_LEN + 1 + 8 + max_proof_bytes(PEER_PAGE_COINS) + 1 + 36;
 }

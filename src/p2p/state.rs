@@ -3,12 +3,16 @@
 //! A state is named by its block, at an edge. What the chain commits to is shown by an [`Opening`](crate::p2p::coins::Opening).
 
 use crate::chain::Chain;
-use crate::p2p::coins::{MAX_PROOF_BYTES, PEER_PAGE_COINS};
+use crate::p2p::coins::max_proof_bytes;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::state::proof::ProveError;
 use crate::state::{Key, KeyRange, Page, SourceError, StateId, StateProofError};
 use crate::storage::StoreError;
+
+/// Coins of a page that is not the last: as many as the node's thread proves in some milliseconds, and a peer that has four of
+/// them to send sends in time over a slow line.
+pub const STATE_PAGE_COINS: usize = 1_000;
 
 /// A request for the coins of a state in a range of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -30,7 +34,7 @@ pub struct RangeAnswer {
     pub page: Option<RangePage>,
 }
 
-/// The coins of a range, or the first [`PEER_PAGE_COINS`] of them.
+/// The coins of a range, or the first [`STATE_PAGE_COINS`] of them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RangePage {
     /// A proof in the layout of [`crate::state::proof`] that these are all.
@@ -56,7 +60,7 @@ impl RangeQuery {
 
 impl RangeAnswer {
     /// Most bytes of an encoding.
-    pub const MAX_LEN: usize = RangeQuery::LEN + 1 + 8 + MAX_PROOF_BYTES + 1 + Key::LEN;
+    pub const MAX_LEN: usize = RangeQuery::LEN + 1 + 8 + max_proof_bytes(STATE_PAGE_COINS) + 1 + Key::LEN;
 
     /// Answers a query from a state that the chain keeps.
     ///
@@ -79,7 +83,7 @@ fn page(query: &RangeQuery, chain: &Chain) -> Result<Option<RangePage>, StoreErr
     let epoch = chain.params().epoch_blocks;
     let read = chain
         .state_table()
-        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(PEER_PAGE_COINS, &range)));
+        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(STATE_PAGE_COINS, &range)));
     let Some(found) = read.transpose()?.flatten() else { return Ok(None) };
     match found {
         Ok((proof, end)) => Ok(Some(RangePage { proof, end: end.map(|end| *end.as_bytes()) })),
@@ -94,6 +98,6 @@ impl RangePage {
     /// # Errors
     /// The first reason why it shows nothing.
     pub fn check(&self, id: &StateId, range: &KeyRange) -> Result<Page, StateProofError> {
-        id.page_of(PEER_PAGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
+        id.page_of(STATE_PAGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
     }
 }

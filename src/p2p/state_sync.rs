@@ -32,7 +32,7 @@ use crate::storage::{BlockKey, StateBase, StateLoad, StoreError};
 
 /// Time for which more peers may come with more work, after the headers of the first are here.
 pub const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// Time-out for an answer: some 40 kB each over a slow line, after the peer has finished its present work.
+/// Time-out for an answer: some 80 kB each over a slow line, after the peer has finished its present work.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time for which a peer is not asked after it said that it does not have the state: its table may be moving.
 pub const REST: Duration = Duration::from_secs(2);
@@ -263,7 +263,7 @@ impl StateSync {
             }
         };
         let end = shown.rest.and(shown.leaves.last()).map_or(*range.last(), |leaf| leaf.key);
-        let is_new = chain.load_coins(range.first(), &end, &shown.leaves)?;
+        let is_new = chain.load_coins((range.first(), &end), &shown.leaves, shown.split.as_ref())?;
         if is_new {
             self.progress = now.mono;
             let ranges = chain.state_load().map_or(0, |load| load.missing.len());

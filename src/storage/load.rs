@@ -19,6 +19,8 @@ use crate::primitives::height::Height;
 use crate::primitives::tx::OutPoint;
 use crate::state::{Inner, Key, KeyRange, Leaf, StateId};
 
+/// Ranges of keys beyond which none is split.
+const MOST_RANGES: usize = 32;
 /// Entries that one batch removes.
 const CLEARED: usize = 16_384;
 
@@ -86,6 +88,20 @@ impl StateLoad {
             None => drop(self.missing.remove(at)),
         }
         true
+    }
+
+    /// Makes two of the missing range that `at` is in, so that both parts can be asked for at a time. Nothing happens if there
+    /// are many already, since they are written with every page.
+    pub fn split(&mut self, at: &Key) {
+        if self.missing.len() >= MOST_RANGES {
+            return;
+        }
+        let place = self.missing.iter().position(|range| range.contains(at) && range.first() < at);
+        let Some((place, before)) = place.zip(at.previous()) else { return };
+        let range = self.missing[place];
+        if let (Some(left), Some(right)) = (KeyRange::new(*range.first(), before), KeyRange::new(*at, *range.last())) {
+            self.missing.splice(place..=place, [left, right]);
+        }
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -260,6 +276,11 @@ mod tests {
             assert!(!load.arrive(&middle, whole.last()), "not from the range's beginning");
             assert!(load.arrive(whole.first(), &middle) && !load.arrive(whole.first(), &middle));
             assert_eq!(StateLoad::from_bytes(&load.to_bytes()).as_ref(), Some(&load));
+            let (before, at) = (load.missing.len(), load.missing[parts / 2].last().previous().unwrap());
+            load.split(&at);
+            load.split(&at);
+            assert_eq!(load.missing.len(), if before < MOST_RANGES { before + 1 } else { before }, "{parts}");
+            assert!(load.missing.windows(2).skip(parts / 2).all(is_next), "nothing lies between");
             while let Some(range) = load.missing.first().copied() {
                 assert!(load.arrive(range.first(), range.last()));
             }

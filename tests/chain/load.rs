@@ -72,15 +72,15 @@ fn coins(from: &Chain, range: &KeyRange) -> Vec<Leaf> {
     from.db().with_state(Height::from_u32(EDGE), EPOCH, read).unwrap().expect("the state is kept")
 }
 
-/// Loads what is missing, the last range first, each in two pages.
+/// Loads what is missing, the last range first, a coin at a time; what follows the first coin is split before the last.
 pub fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
     while let Some(range) = chain.state_load().and_then(|load| load.missing.last()).copied() {
         let found = coins(from, &range);
-        let (first, end) = match &found[..] {
-            [first, _, ..] => (&found[..1], first.key),
-            all => (all, *range.last()),
+        let (first, end, split) = match &found[..] {
+            [first, .., last] => (&found[..1], first.key, Some(&last.key)),
+            all => (all, *range.last(), None),
         };
-        assert!(chain.load_coins(range.first(), &end, first)?);
+        assert!(chain.load_coins((range.first(), &end), first, split)?);
     }
     loop {
         match chain.load_step(SORTED)? {

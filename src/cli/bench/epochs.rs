@@ -9,7 +9,7 @@ use super::connect::{accept, millis, open};
 use super::fixture::{Fixture, Scratch};
 use crate::chain::{Chain, STEP_CHANGES, Step};
 use crate::consensus::params::GenesisSpec;
-use crate::p2p::coins::PEER_PAGE_COINS;
+use crate::p2p::state::STATE_PAGE_COINS;
 use crate::primitives::block::Block;
 use crate::state::KeyRange;
 
@@ -63,7 +63,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
         // As on a node that serves: most of the time nothing waits to be written.
         chain.db().store().flush()?;
         let (proved, checked) = serve(&chain)?;
-        let name = format!("a page of {PEER_PAGE_COINS} of {coins} coins, two edges back");
+        let name = format!("a page of {STATE_PAGE_COINS} of {coins} coins, two edges back");
         figures.push(Figure::cost(name, millis(proved), "ms", millis(checked)));
     }
     let about = "The table of the state, moved over the blocks of an epoch to the next edge, on the disk. The reference is the \
@@ -81,11 +81,11 @@ fn serve(chain: &Chain) -> anyhow::Result<(Duration, Duration)> {
     for _ in 0..PAGES {
         let range = rest.context("there are more coins than in these pages")?;
         let start = Instant::now();
-        let found = chain.db().with_state(edge, EPOCH, |source| source.prove_page_of(PEER_PAGE_COINS, &range))?;
+        let found = chain.db().with_state(edge, EPOCH, |source| source.prove_page_of(STATE_PAGE_COINS, &range))?;
         let (proof, end) = found.context("the state can be read")??;
         proved += start.elapsed();
         let start = Instant::now();
-        rest = id.page_of(PEER_PAGE_COINS, &range, end.as_ref(), &proof)?.rest;
+        rest = id.page_of(STATE_PAGE_COINS, &range, end.as_ref(), &proof)?.rest;
         checked += start.elapsed();
     }
     Ok((proved / PAGES, checked / PAGES))

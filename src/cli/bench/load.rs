@@ -9,8 +9,8 @@ use super::fixture::Scratch;
 use crate::chain::{LoadStep, SORTED_COINS};
 use crate::consensus::coins::Coin;
 use crate::consensus::params::{GenesisSpec, Params};
-use crate::p2p::coins::PEER_PAGE_COINS;
 use crate::p2p::state::RangePage;
+use crate::p2p::state::STATE_PAGE_COINS;
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::{FilterHeader, Hash256, StateRoot, Txid};
 use crate::primitives::height::Height;
@@ -32,7 +32,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
         figures.extend(load(coins)?);
     }
     let about = format!(
-        "A state loaded into an empty store on the disk: ranges of {PEER_PAGE_COINS} coins at most, each a commit, in {PARTS} parts of the \
+        "A state loaded into an empty store on the disk: ranges of {STATE_PAGE_COINS} coins at most, each a commit, in {PARTS} parts of the \
          keys by turns;\nthen the records above the coins and their indexes; then all is on the disk. A coin has three entries, and some \
          coins have a record.\nThe reference is the goal of {GOAL} us an entry, and for the check of the ranges' proofs the whole of \
          the rest."
@@ -61,13 +61,13 @@ fn load(coins: u32) -> anyhow::Result<[Figure; 3]> {
     while let Some(load) = chain.state_load().filter(|load| !load.missing.is_empty()) {
         let range = load.missing[turn % load.missing.len()];
         turn += 1;
-        let (proof, end) = table.with_source(|source| source.prove_page_of(PEER_PAGE_COINS, &range))?;
+        let (proof, end) = table.with_source(|source| source.prove_page_of(STATE_PAGE_COINS, &range))?;
         let page = RangePage { proof, end: end.map(|end| *end.as_bytes()) };
         let start = Instant::now();
         let shown = page.check(&id, &range)?;
         checking += start.elapsed();
         let start = Instant::now();
-        chain.load_coins(range.first(), &end.unwrap_or(*range.last()), &shown.leaves)?;
+        chain.load_coins((range.first(), &end.unwrap_or(*range.last())), &shown.leaves, shown.split.as_ref())?;
         writing += start.elapsed();
     }
     let start = Instant::now();

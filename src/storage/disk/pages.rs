@@ -16,6 +16,7 @@
 //! An entry is the length of its key, that of its value and 1, then both. Instead of the latter length, 0 stands for a value that
 //! is kept elsewhere: a [`Place`] follows. Lengths take 7 bits a byte, the lowest first, and the highest bit says that more follow.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changes::Change;
@@ -40,11 +41,19 @@ const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
 /// written.
 const FLIP_BYTES: usize = 4 << 20;
 
+/// Names of pages one after another, as the tree had them after so many changes of names.
+pub(super) struct Names {
+    entries: sled::Iter,
+    flips: u64,
+}
+
 /// The pages of a store. One thread changes them, any may read meanwhile.
 #[derive(Debug)]
 pub(super) struct Pages {
     pub tree: Tree,
     pub file: PageFile,
+    /// How often names were changed in the tree: before that, each time.
+    flips: AtomicU64,
     /// The room in the file; `None` until it is asked for, since all names are read for that.
     space: Mutex<Option<Space>>,
 }
@@ -63,7 +72,7 @@ impl Pages {
     /// [`StoreError::Backend`].
     pub fn open(tree: Tree) -> Result<Self, StoreError> {
         let file = PageFile::open(tree.dir())?;
-        Ok(Self { tree, file, space: Mutex::default() })
+        Ok(Self { tree, file, flips: AtomicU64::new(0), space: Mutex::default() })
     }
 
     /// The value under `key`.
@@ -83,11 +92,15 @@ impl Pages {
     }
 
     /// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
-    /// that follow.
-    pub fn page_at(&self, from: &[u8]) -> Result<(PageScan, Option<Vec<u8>>), StoreError> {
-        let Some(Found { name, page, .. }) = self.at_or_after(&name(from))? else {
-            return Ok((PageScan::default(), None));
-        };
+    /// that follow. `names` are those after the page before, if there is one.
+    pub fn page_at(&self, from: &[u8], names: &mut Option<Names>) -> Result<(PageScan, Option<Vec<u8>>), StoreError> {
+        let mut found = self.following(names)?;
+        if found.is_none() {
+            let flips = self.flips.load(Ordering::SeqCst);
+            let first = self.first_from(&name(from))?;
+            (found, *names) = first.map(|(found, entries)| (found, Names { entries, flips })).unzip();
+        }
+        let Some(Found { name, page, .. }) = found else { return Ok((PageScan::default(), None)) };
         let mut entries = Entries(&page);
         let mut at = 0;
         while entries.next().map_err(|Malformed| self.malformed())?.is_some_and(|(key, _)| key < from) {
@@ -115,14 +128,33 @@ impl Pages {
         Ok((found, previous.filter(|name| last_key(name).is_some())))
     }
 
+    /// The page that `names` have next; `None` if names were changed since these began: of a page that was split then, they
+    /// may have what is left under its name and not what is under others.
+    fn following(&self, names: &mut Option<Names>) -> Result<Option<Found>, StoreError> {
+        let Some(Names { entries, flips }) = names else { return Ok(None) };
+        let next = self.tree.next(entries)?;
+        if self.flips.load(Ordering::SeqCst) != *flips {
+            return Ok(None);
+        }
+        let Some((name, place)) = next else { return Ok(None) };
+        let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
+        Ok(self.file.read(extent)?.map(|page| Found { name: name.to_vec(), page, extent }))
+    }
+
     /// The first page whose name is not less than `at`.
     fn at_or_after(&self, at: &[u8]) -> Result<Option<Found>, StoreError> {
+        Ok(self.first_from(at)?.map(|(found, _)| found))
+    }
+
+    /// The same, and the names that follow.
+    fn first_from(&self, at: &[u8]) -> Result<Option<(Found, sled::Iter)>, StoreError> {
         let mut missed = None;
         loop {
-            let Some((name, place)) = self.tree.at_or_after(at)? else { return Ok(None) };
+            let mut entries = self.tree.from(at);
+            let Some((name, place)) = self.tree.next(&mut entries)? else { return Ok(None) };
             let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
             match self.file.read(extent)? {
-                Some(page) => return Ok(Some(Found { name: name.to_vec(), page, extent })),
+                Some(page) => return Ok(Some((Found { name: name.to_vec(), page, extent }, entries))),
                 // It may have been replaced meanwhile, and its room used again: then the tree has another place by now.
                 None if missed != Some(extent) => missed = Some(extent),
                 None => return Err(self.malformed()),
@@ -213,10 +245,9 @@ impl Pages {
         // What panicked under this lock is the writer, and then nothing is written any more.
         let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
         if space.is_none() {
-            let (mut used, mut from) = (Vec::new(), name(&[]));
-            while let Some((name, place)) = self.tree.at_or_after(&from)? {
+            let (mut used, mut names) = (Vec::new(), self.tree.from(&name(&[])));
+            while let Some((_, place)) = self.tree.next(&mut names)? {
                 used.push(Extent::from_bytes(&place).ok_or_else(|| self.malformed())?);
-                from = [&name[..], &[0]].concat();
             }
             *space = Some(Space::without(used));
         }
@@ -290,6 +321,7 @@ impl<'a> Writing<'a> {
     /// Has the tree name what is written, once that is synced: sled may write a name to the disk at once.
     fn flip(&mut self) -> Result<(), StoreError> {
         self.pages.file.sync()?;
+        self.pages.flips.fetch_add(1, Ordering::SeqCst);
         for (name, extent) in self.written.drain(..) {
             match extent {
                 Some(extent) => self.pages.tree.put(&name, extent.to_bytes())?,

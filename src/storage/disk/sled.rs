@@ -92,12 +92,23 @@ impl Tree {
     }
 
     /// The first entry whose key is not less than `key`.
-    pub fn at_or_after(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
-        self.guarded(|| self.db.range(key..).next().transpose())
+    pub fn at_or_after(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.next(&mut self.from(key))
+    }
+
+    /// The entries whose keys are not less than `key`, as they are at some time before each is asked for. The first costs more
+    /// than many that follow.
+    pub fn from(&self, key: &[u8]) -> sled::Iter {
+        self.db.range(key..)
+    }
+
+    /// The next of these entries.
+    pub fn next(&self, entries: &mut sled::Iter) -> Result<Option<Entry>, StoreError> {
+        self.guarded(|| entries.next().transpose())
     }
 
     /// The last entry whose key is less than `key`.
-    pub fn before(&self, key: &[u8]) -> Result<Option<(sled::IVec, sled::IVec)>, StoreError> {
+    pub fn before(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
         self.guarded(|| self.db.get_lt(key))
     }
 
@@ -157,6 +168,9 @@ impl Tree {
         })
     }
 }
+
+/// A key and its value.
+type Entry = (sled::IVec, sled::IVec);
 
 /// Opens or creates sled's file, after repairing its directory.
 fn open_whole(dir: &Path) -> Result<File, StoreError> {

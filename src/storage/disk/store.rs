@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::{LargeValues, SEGMENT_BYTES};
-use super::pages::{self, PageScan, Pages};
+use super::pages::{self, Names, PageScan, Pages};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -439,7 +439,7 @@ impl Store for SledStore {
             // mostly wants few, so what is in memory is copied a part at a time.
             let (recent, end) = shared.unwritten_under(prefix, &from, UNWRITTEN_AT_ONCE);
             let is_due = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key <= &end[..]);
-            let mut disk = DiskScan { pages: &shared.pages, from: Some(from), page: PageScan::default() };
+            let mut disk = DiskScan { pages: &shared.pages, from: Some(from), names: None, page: PageScan::default() };
             let disk = || Ok(disk.next()?.filter(|(key, _)| is_due(key)));
             let flow = shared.merge(Ordering::Less, recent.into_iter(), disk, visit)?;
             match end {
@@ -541,6 +541,8 @@ struct DiskScan<'a> {
     pages: &'a Pages,
     /// Where the next page begins; `None` after the last.
     from: Option<Vec<u8>>,
+    /// The names of the pages from there on, after the first.
+    names: Option<Names>,
     page: PageScan,
 }
 
@@ -552,7 +554,7 @@ impl DiskScan<'_> {
             }
             let Some(from) = self.from.take() else { return Ok(None) };
             let last;
-            (self.page, last) = self.pages.page_at(&from)?;
+            (self.page, last) = self.pages.page_at(&from, &mut self.names)?;
             // The least key after the last of the page.
             self.from = last.map(|last| [&last[..], &[0]].concat());
         }

@@ -71,6 +71,18 @@ impl Key {
         None
     }
 
+    /// The key before this one; `None` before the first.
+    pub fn previous(&self) -> Option<Self> {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            *byte = byte.wrapping_sub(1);
+            if *byte != 0xff {
+                return Some(Self(bytes));
+            }
+        }
+        None
+    }
+
     /// Leading bits that two keys have in common, up to [`Key::BITS`].
     pub fn common_bits(&self, other: &Self) -> u16 {
         let mut pairs = self.0.iter().zip(&other.0);
@@ -269,7 +281,9 @@ mod tests {
                 assert!(prefix < left && left < right, "a node, then what is below it");
             }
         }
-        assert_eq!((Key::MAX.next(), Prefix::ALL.range()), (None, KeyRange::ALL));
+        assert_eq!((Key::MAX.next(), Key::MIN.previous(), Prefix::ALL.range()), (None, None, KeyRange::ALL));
+        let carried = Prefix::of(&key, 9).last();
+        assert_eq!(carried.next().and_then(|next| next.previous()), Some(carried));
         assert_eq!(key.common_bits(&key), Key::BITS);
     }
 

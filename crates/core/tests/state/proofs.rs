@@ -52,6 +52,10 @@ fn pages(table: &Table, id: &cairn_core::state::StateId, range: KeyRange) -> (Ve
         let page = id.page(&range, end.as_ref(), &proof).unwrap();
         leaves.extend(page.leaves);
         sizes.push(proof.len());
+        if let Some((left, at)) = page.rest.zip(page.split) {
+            assert!(at > *left.first() && left.contains(&at), "it parts what is left");
+            assert!(table.leaves().any(|leaf| leaf.key >= at && left.contains(&leaf.key)), "coins follow");
+        }
         rest = page.rest;
     }
     (leaves, sizes)

@@ -88,6 +88,9 @@ pub struct Page {
     pub leaves: Vec<Leaf>,
     /// What of the range is not in it: what to ask for next. `None` at the range's end.
     pub rest: Option<KeyRange>,
+    /// Where the node begins that has most coins of those in `rest`: two who ask for what is before and from there on share the
+    /// work.
+    pub split: Option<Key>,
 }
 
 /// What the coins in a range of keys come to.
@@ -127,17 +130,18 @@ impl StateId {
         let Some(&end) = end else {
             let leaves = self.check(range, Question::Coins, proof)?.leaves;
             check_length(leaves.len(), leaves.len() <= most)?;
-            return Ok(Page { leaves, rest: None });
+            return Ok(Page { leaves, rest: None, split: None });
         };
         let page = KeyRange::new(*range.first(), end);
         let rest = end.next().and_then(|next| KeyRange::new(next, *range.last()));
         let (Some(page), Some(rest)) = (page, rest) else { return Err(StateProofError::PageEnd { end }) };
-        let leaves = self.check(&page, Question::Coins, proof)?.leaves;
+        let Answer { leaves, after, .. } = self.check(&page, Question::Coins, proof)?;
         check_length(leaves.len(), leaves.len() == most)?;
         if leaves.last().is_none_or(|last| last.key != end) {
             return Err(StateProofError::PageEnd { end });
         }
-        Ok(Page { leaves, rest: Some(rest) })
+        let split = after.map(|(_, first)| first).filter(|first| first > rest.first() && rest.contains(first));
+        Ok(Page { leaves, rest: Some(rest), split })
     }
 
     /// The coin under `key`, or that there is none: then it is spent, or was never made, or has another lock.
@@ -182,6 +186,8 @@ impl StateId {
 struct Answer {
     leaves: Vec<Leaf>,
     total: Total,
+    /// Of the hidden nodes after the range, the one with most coins: how many, and the first key at its place.
+    after: Option<(u64, Key)>,
 }
 
 impl Answer {
@@ -261,6 +267,10 @@ impl Verifier<'_> {
             (true, Some(_)) => Err(StateProofError::Superfluous { place: *place }),
             (false, None) => Err(StateProofError::Withheld { place: *place }),
             (true, None) if self.range.meets(&place.range()) => Ok(self.answer.add(&read.node)?),
+            (true, None) if place.first() > self.range.last() => {
+                self.answer.after = self.answer.after.max(Some((read.node.count, *place.first())));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

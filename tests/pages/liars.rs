@@ -39,13 +39,17 @@ impl Scene {
     }
 }
 
-/// Waits until the page says what the liar did. It then shows it as gone for that, and does not dial it again.
+/// Waits until the page says what the liar did. It then shows it as barred for that, and does not dial it again.
 fn is_caught(browser: &Browser, liar: &Liar, lie: &str) {
     let words = format!("{} lied: it {lie}", liar.address);
     browser.wait(&format!("document.getElementById('log').textContent.includes({words:?})"));
+    is_barred(browser, liar, lie);
+}
+
+fn is_barred(browser: &Browser, liar: &Liar, lie: &str) {
     let rows = "Array.from(document.querySelectorAll('#peers li'), (row) => row.textContent)";
-    let shown = format!("{rows}.some((row) => row.startsWith({:?}) && row.includes('gone: '))", liar.address);
-    browser.wait(&shown);
+    let row = format!("{} barred while this page is open: it {lie}", liar.address);
+    browser.wait(&format!("{rows}.some((row) => row.startsWith({row:?}))"));
     assert_eq!(liar.connections(), 1, "{}", browser.text("#log"));
 }
 
@@ -92,9 +96,22 @@ fn headers_without_proof_of_work_are_refused() {
     });
     let liar = Liar::start(&scene.place, &scene.node, bend);
     let browser = scene.open(&liar, true);
-    is_caught(&browser, &liar, "sent a bad header");
+    const LIE: &str = "sent a bad header";
+    is_caught(&browser, &liar, LIE);
     wait_for_height(&browser, 20);
     assert_eq!((browser.text("#tip"), browser.text("#agree")), (scene.node.tip().1, "1 of 2".to_owned()));
+
+    // It stays barred when the page is loaded again, and when another link names it.
+    browser.reload();
+    wait_for_height(&browser, 20);
+    is_barred(&browser, &liar, LIE);
+    assert_eq!(browser.text("#agree"), "1 of 1");
+    browser.view(&format!("#peer={}", liar.address));
+    browser.wait("document.getElementById('state').textContent.startsWith('as kept here')");
+    is_barred(&browser, &liar, LIE);
+    browser.view(&format!("#peer={}&peer={}", address(&scene.node), liar.address));
+    wait_for_height(&browser, 20);
+    is_barred(&browser, &liar, LIE);
 }
 
 /// Height at which coins of an edge are proven, and what stands for all of the owner's, up to there: of genesis and each block.

@@ -18,6 +18,7 @@
 //! | 7 | height | bytes | keep them in place of all that was kept; the headers above that height come next, to stand after them |
 //! | 8 | step | page's id in hex, a line feed, a description | a step of a call with another page: 0, describe this side; 1, take the offer with this description, and describe this side; 2, take the answer with this description; 3, it has come to nothing. A description goes back with [`signal`] |
 //! | 9 | connection | a message's kind and payload, or nothing | what a peer says about content; nothing: it offers some. Answers go back with [`send`] |
+//! | 10 | | address, a line feed, text | the peer at the address lied, as the text says: show it, and do not dial that peer again |
 //!
 //! No state is left half changed by an error, but a trap may leave one: the page then drops the instance.
 
@@ -192,6 +193,7 @@ pub extern "C" fn next_output() -> u64 {
                 (8, step, [format!("{page}\n").into_bytes(), description].concat())
             }
             Output::Content(connection, bytes) => (9, connection, bytes),
+            Output::Lied(address, lie) => (10, 0, format!("{address}\n{lie}").into_bytes()),
         };
         *output = bytes;
         kind << 32 | u64::from(argument)

@@ -8,6 +8,7 @@ use cairn::light::{Call, Config, Headers, Light, Notice, PeerStatus, Question, S
 use cairn::p2p::frame::{Decoder, Frame, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
+use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::noise::{self, Carrier, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
 use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol, Transports};
 use cairn::primitives::amount::Amount;
@@ -50,6 +51,7 @@ pub(crate) enum Output {
     Tell(String),
     Call(NodeId, Call),
     Content(u32, Vec<u8>),
+    Lied(PeerAddr, Offence),
 }
 
 /// Why no client starts.
@@ -522,6 +524,7 @@ impl Session {
                     let bytes = [&[frame.kind() as u8], frame.payload()].concat();
                     self.outputs.push_back(Output::Content(peer.0 as u32, bytes));
                 }
+                Notice::Lied(peer, offence) => self.outputs.push_back(Output::Lied(peer, offence)),
                 notice => {
                     let told = self.told(notice).map(Output::Tell);
                     self.outputs.extend(told);
@@ -598,7 +601,6 @@ impl Session {
     fn told(&mut self, notice: Notice) -> Option<String> {
         match notice {
             Notice::Synced => Some("Synced".to_owned()),
-            Notice::Lied(peer, offence) => Some(format!("{peer} lied: it {offence}")),
             Notice::NotProven(why) => Some(why.to_string()),
             Notice::HandedOver { txid, peer, taken } => {
                 self.purse.handed_over(&txid, taken);
@@ -609,6 +611,7 @@ impl Session {
                 None
             }
             Notice::Answered(..)
+            | Notice::Lied(..)
             | Notice::Payment(_)
             | Notice::Watched { .. }
             | Notice::Proven

@@ -55,6 +55,12 @@ async function run(module, genesis, peers, sought, told, changed) {
                 clearTimeout(timer);
                 timer = setTimeout(() => input(() => client.tick(...times())), argument);
             } else if (kind === 6) told(new TextDecoder().decode(bytes));
+            else if (kind === 10) {
+                const [, liar, lie] = /^(.*)\n([^]*)$/.exec(new TextDecoder().decode(bytes));
+                // A page has another id the next time.
+                if (liar.startsWith("/")) barNode(network, liar, lie);
+                told(`${liar} lied: it ${lie}`);
+            }
         }
         changed();
     };
@@ -74,7 +80,10 @@ async function run(module, genesis, peers, sought, told, changed) {
         link.channel.onclose = link.channel.onmessage = link.connection.onconnectionstatechange = null;
         link.connection.close();
     };
+    const isBarred = (address) => lieOf(network, address) !== undefined;
     const reach = async (address) => {
+        // Another node named it.
+        if (isBarred(address)) return unreached(address);
         let link;
         try {
             if ([...open.values()].filter(({ node }) => node).length >= MAX_CONNECTIONS) throw new Error("too many connections");
@@ -108,12 +117,14 @@ async function run(module, genesis, peers, sought, told, changed) {
         act();
     };
 
-    const failed = (address, error) => {
-        told(`${address}: ${error.message}`);
+    const unreached = (address) =>
         input(() => {
             putText(address);
             client.dial_failed(...times());
         });
+    const failed = (address, error) => {
+        told(`${address}: ${error.message}`);
+        unreached(address);
     };
     const pages = calls(
         () => [...open.values()].filter(({ node }) => node).flatMap(({ node }) => stunServer(node)).slice(0, 2),
@@ -139,7 +150,7 @@ async function run(module, genesis, peers, sought, told, changed) {
         put(bytes);
         client.load();
     }
-    for (const peer of peers) {
+    for (const peer of peers.filter((peer) => !isBarred(peer))) {
         putText(peer);
         if (client.peer() !== 1) throw new Error(`${peer} is not an address`);
     }
@@ -159,8 +170,10 @@ async function run(module, genesis, peers, sought, told, changed) {
         network,
         /** This page's id. */
         id,
-        /** The nodes that it was given. */
-        peers,
+        /** The nodes that it was given, without those that lied. */
+        peers: () => peers.filter((peer) => !isBarred(peer)),
+        /** Those that lied. */
+        barred: () => peers.filter(isBarred),
         /** The numbers of open connections. */
         connections: () => [...open.keys()],
         /** Bytes that wait in a connection's channel. */

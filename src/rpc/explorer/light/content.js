@@ -254,7 +254,7 @@ const content = {
     row({ cid, name, size }) {
         const [row, code, link] = ["li", "code", "a"].map((tag) => document.createElement(tag));
         code.textContent = cid;
-        const peers = this.client.peers.map((peer) => `&peer=${peer}`).join("");
+        const peers = this.client.peers().map((peer) => `&peer=${peer}`).join("");
         const names = `cid=${cid}&name=${encodeURIComponent(name)}&page=${this.client.id}`;
         link.href = `${location.href.split("#")[0]}#${names}${peers}`;
         link.textContent = "link for another page";

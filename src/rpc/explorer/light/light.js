@@ -22,12 +22,15 @@ function show() {
     const isKept = tip !== undefined && tip[1] !== "0";
     $("state").textContent = agree > 0 ? "verified" : isKept ? "as kept here, no node agrees now" : "not verified";
     $("state").dataset.verified = String(agree > 0);
+    const shown = new Set(peers.map(([, address]) => address));
+    const barred = (client?.barred() ?? []).filter((address) => !shown.has(address));
     $("peers").replaceChildren(
-        ...peers.map(([, address, ...standing]) => {
+        ...[...peers, ...barred.map((address) => ["peer", address])].map(([, address, ...standing]) => {
             const row = document.createElement("li");
             const [name, what] = [document.createElement("code"), document.createElement("span")];
             name.textContent = address;
-            what.textContent = standing.join(" ");
+            const lie = address.startsWith("/") ? lieOf(client.network, address) : undefined;
+            what.textContent = lie === undefined ? standing.join(" ") : `barred while this page is open: it ${lie}`;
             row.append(name, " ", what);
             return row;
         }),
@@ -57,8 +60,6 @@ function completeness([coins, edge, committed, followed]) {
 }
 
 function tell(line) {
-    const liar = /^(\S+) lied: /.exec(line)?.[1];
-    if (liar && client) forgetNode(client.network, liar);
     const row = document.createElement("li");
     row.textContent = line;
     $("log").prepend(row);

@@ -1,5 +1,5 @@
-// What this browser keeps of a network: its chain in IndexedDB, and nodes in localStorage. The client checks all of it when it is
-// loaded, so what is damaged costs no more than to be fetched again.
+// What this browser keeps of a network: its chain in IndexedDB, nodes in localStorage, and those that lied in sessionStorage. The
+// client checks the chain when it is loaded, so what is damaged costs no more than to be fetched again.
 
 /** Bytes of a header. */
 const HEADER = 80;
@@ -103,8 +103,21 @@ function rememberNodes(network, agreeing) {
     if (all.join() !== known.join()) localStorage.setItem(nodesPlace(network), JSON.stringify(all));
 }
 
-/** Forgets a node that lied: the next time, too, it is not dialled. */
-function forgetNode(network, liar) {
-    const others = knownNodes(network).filter((node) => node !== liar);
+/** Nodes that lied, of whom so many are known: the first that was caught goes. */
+const MAX_LIARS = 100;
+
+const liarsPlace = (network) => `cairn liars ${network}`;
+
+/** What each node lied about since this tab was opened, by the hash of its certificate in hex. */
+const liars = (network) => new Map(JSON.parse(sessionStorage.getItem(liarsPlace(network)) ?? "[]"));
+
+/** What a node lied about since this tab was opened. */
+const lieOf = (network, address) => liars(network).get(hex(parseAddress(address).hash));
+
+/** Bars a node that lied as long as this tab is open, whoever names it, and remembers it no more. */
+function barNode(network, liar, lie) {
+    const all = [...liars(network).set(hex(parseAddress(liar).hash), lie)].slice(-MAX_LIARS);
+    sessionStorage.setItem(liarsPlace(network), JSON.stringify(all));
+    const others = knownNodes(network).filter((node) => lieOf(network, node) === undefined);
     localStorage.setItem(nodesPlace(network), JSON.stringify(others));
 }

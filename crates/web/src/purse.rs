@@ -5,8 +5,7 @@ use cairn::light::{Answer, Found, Headers, Holding, Light};
 use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, FeeRate};
 use cairn::primitives::codec;
-use cairn::primitives::hash::Txid;
-use cairn::primitives::height::Height;
+use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::keys::PublicKey;
 use cairn::primitives::tx::{Output, Transaction};
 use cairn::wallet::coins::{Spendable, mature};
@@ -31,8 +30,8 @@ struct Sent {
     /// Peers that said that they have it, or have it not.
     taken: u32,
     refused: u32,
-    /// The block at which its proof was asked for.
-    asked_at: Option<Height>,
+    /// The tip at which its proof was asked for: without an answer it is asked for again with the next block.
+    asked_at: Option<BlockHash>,
     found: Option<Found>,
 }
 
@@ -125,9 +124,10 @@ impl Purse {
         let chain = light.chain();
         self.sent.iter_mut().find_map(|sent| {
             sent.found.take_if(|found| !is_in(found, chain));
-            let mined = light.mined_at(&sent.txid).filter(|_| sent.found.is_none());
-            let is_due = mined.is_some() && sent.asked_at != mined;
-            sent.asked_at = mined;
+            let is_mined = sent.found.is_none() && light.mined_at(&sent.txid).is_some();
+            let asked_at = is_mined.then(|| chain.tip_hash());
+            let is_due = is_mined && sent.asked_at != asked_at;
+            sent.asked_at = asked_at;
             is_due.then_some(sent.txid)
         })
     }

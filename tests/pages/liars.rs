@@ -3,13 +3,18 @@
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::coins::{About, PEER_PAGE_COINS};
 use cairn::p2p::message::Message;
+use cairn::p2p::proofs::TxProof;
 use cairn::primitives::amount::COIN;
+use cairn::primitives::block::Block;
+use cairn::primitives::hash::Hash256;
+use cairn::primitives::merkle::Branch;
 use cairn::state::{KeyRange, Source, Table};
 
 use crate::browser::Browser;
 use crate::liar::{Liar, Lie};
 use crate::light::{LISTEN, address, wait_for_height};
 use crate::process::{Node, Place, spec};
+use crate::wallet::{self, wait_for_spendable};
 
 /// A network with an honest node, whose owner has coins that blocks commit to.
 struct Scene {
@@ -165,4 +170,86 @@ fn a_filter_that_leaves_a_block_out_is_refused() {
         other => vec![other],
     });
     is_refused_about_coins(lie, "sent a false filter");
+}
+
+/// The page has paid, and a block has it. It is opened again with the liar as its only node, which tells the truth until the page
+/// knows of the block, and then forges the payment's proof.
+fn is_refused_about_a_payment(forge: fn(&mut TxProof, &Block), rule: &str) {
+    let scene = Scene::new(3);
+    let page = format!("{}light", scene.node.url());
+    let browser = Browser::open(&page);
+    wait_for_height(&browser, 3);
+    wallet::open(&browser, "", "a secret");
+    browser.click("#written");
+    scene.place.run("a", &["wallet", "send", &browser.text("#own-address"), "5"]).ok();
+    scene.node.generate(1, &scene.owner);
+    wait_for_spendable(&browser, "5");
+    wallet::review(&browser, &scene.owner, "1.5", "2");
+    browser.wait("!document.getElementById('review').hidden");
+    browser.click("#send");
+    let is = |state: &str| format!("document.querySelector('#payments li').dataset.state === '{state}'");
+    browser.wait(&is("taken"));
+    let txid = browser.text("#payments code");
+    scene.node.generate(1, &scene.owner);
+    browser.wait(&is("proven"));
+
+    let (paid, mut shown, mut held) = (txid.clone(), None, Vec::new());
+    let lie: Lie = Box::new(move |message| {
+        let mut rest = Vec::new();
+        match message {
+            Message::Proofs(proofs) => held.push(proofs),
+            Message::Block(block) => {
+                if block.txids().iter().any(|txid| txid.to_string() == paid) {
+                    shown = Some(block.clone());
+                }
+                rest.push(Message::Block(block));
+            }
+            other => rest.push(other),
+        }
+        if let Some(block) = &shown {
+            for mut proofs in held.drain(..) {
+                proofs.proofs.iter_mut().for_each(|proof| forge(proof, block));
+                rest.push(Message::Proofs(proofs));
+            }
+        }
+        rest
+    });
+    let liar = Liar::start(&scene.place, &scene.node, lie);
+    // On a page of the same origin it forgets the node that it knows.
+    browser.go(&scene.node.url());
+    browser.run("Object.keys(localStorage).filter((key) => key.startsWith('cairn nodes')).forEach((key) => localStorage.removeItem(key))", &[]);
+    browser.go(&format!("{page}#peer={}", liar.address));
+    is_caught(&browser, &liar, &format!("sent a false proof: {}", rule.replace("TXID", &txid)));
+    // What it had, it has: the chain, its coins, and the payment, which is not proven.
+    browser.wait("document.getElementById('state').textContent.startsWith('as kept here')");
+    assert_eq!((browser.text("#height"), browser.text("#tip")), ("5".to_owned(), scene.node.tip().1));
+    wait_for_spendable(&browser, "3.49999576");
+    assert_eq!(browser.run(&format!("return {}", is("mined")), &[]), true, "{}", browser.text("#payments"));
+    assert_eq!(browser.text("#payments code"), txid);
+
+    browser.view(&format!("#peer={}&peer={}", liar.address, address(&scene.node)));
+    browser.wait(&is("proven"));
+    browser.click("#payments summary");
+    let proof = browser.text("#payments pre");
+    assert!(proof.starts_with(&format!("block 5 {}\n", scene.node.tip().1)), "{proof}");
+    is_barred(&browser, &liar, "sent a false proof: ");
+}
+
+#[test]
+fn a_forged_branch_of_a_payment_is_refused() {
+    is_refused_about_a_payment(
+        |proof, _| proof.branch.siblings[0] = Hash256::of(b"forged"),
+        "the branch of transaction TXID does not lead to the Merkle root of block ",
+    );
+}
+
+#[test]
+fn the_proof_of_another_transaction_is_refused() {
+    is_refused_about_a_payment(
+        |proof, block| {
+            proof.branch = Branch::new(block.txids(), 0).unwrap();
+            proof.transaction = block.transactions[0].clone();
+        },
+        "transaction ",
+    );
 }

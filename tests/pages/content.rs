@@ -239,3 +239,35 @@ fn a_fetch_can_be_stopped_and_ends_when_the_module_does() {
     wait_for_height(&browser, 1);
     browser.is_well(&node.url());
 }
+
+#[test]
+fn a_file_that_changes_while_it_is_shared_is_not_shared() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let browser = Browser::open(&format!("{}light", node.url()));
+    wait_for_height(&browser, 0);
+    // The second piece is read when the test says so.
+    let hold = "const read = Blob.prototype.arrayBuffer; let count = 0;
+        Blob.prototype.arrayBuffer = function () {
+            count += 1;
+            if (count !== 2) return read.call(this);
+            return new Promise((resolve) => { window.goOn = resolve; }).then(() => read.call(this));
+        };";
+    browser.run(hold, &[]);
+    let path = scene.place.path("film.bin");
+    fs::write(&path, bytes(4)).unwrap();
+    browser.choose("#files", &[&path]);
+    browser.wait("window.goOn");
+    let after = bytes(5);
+    fs::write(&path, &after[1..]).unwrap();
+    browser.run("window.goOn()", &[]);
+    let why = "film.bin is not shared: it changed meanwhile, or cannot be read";
+    browser.wait(&format!("document.getElementById('share-error').textContent.startsWith('{why}')"));
+    assert_eq!(browser.text("#shared"), "");
+    // Chosen anew, it is what it is now.
+    let (cid, _) = share(&browser, &path);
+    assert_eq!(cid, scene.place.run("a", &["content", "add", "-nQ", "film.bin"]).ok());
+    assert_eq!(browser.text("#share-error"), "");
+    scene.place.run("a", &["content", "get", &cid, "-o", "copy"]).ok();
+    assert!(fs::read(scene.place.path("copy")).unwrap() == after[1..], "other bytes");
+}

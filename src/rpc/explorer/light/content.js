@@ -237,7 +237,7 @@ const content = {
                 bytes = new Uint8Array(await file.slice(at, at + SLICE).arrayBuffer());
             } catch (error) {
                 this.try(() => this.module.exports.give_up());
-                throw error;
+                throw new Error(`${file.name} is not shared: it changed meanwhile, or cannot be read (${error.message})`);
             }
             if (this.cleared !== cleared) return;
             this.ask("write", bytes);

@@ -1,13 +1,13 @@
 //! Content in a page: a file fetched from peers of which some lie, stall or lack it, and files shared with peers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cairn::ipld::dagpb::{self, Link};
-use cairn::ipld::{Block, Cid, Codec, Data, FileBuilder, HashFunction, Kind, Metadata, Options};
+use cairn::ipld::{Block, ChunkSize, Cid, Codec, Data, FileBuilder, HashFunction, Kind, Metadata, Options};
 use cairn::light::library::{
-    FetchError, Library, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PATIENCE, RETRY, STALL, ShareError,
-    UPLOAD_BURST,
+    FetchError, Library, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PACE, PATIENCE, RETRY, STALL,
+    ShareError, UPLOAD_BURST,
 };
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
@@ -23,12 +23,16 @@ fn bytes(length: usize) -> Vec<u8> {
 
 /// The blocks of a file by multihash, and its root.
 fn blocks(file: &[u8]) -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid) {
+    blocks_with(&Options::default(), file)
+}
+
+fn blocks_with(options: &Options, file: &[u8]) -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid) {
     let mut blocks = BTreeMap::new();
     let mut sink = |block: Block| {
         blocks.insert(block.cid().multihash(), block.into_bytes());
         Ok::<(), ()>(())
     };
-    let mut builder = FileBuilder::new(&Options::default(), Metadata::NONE);
+    let mut builder = FileBuilder::new(options, Metadata::NONE);
     builder.write(file, &mut sink).unwrap();
     let root = builder.finish(&mut sink).unwrap();
     (blocks, root.cid)
@@ -44,7 +48,12 @@ enum Manner {
     Stall,
     /// Has nothing.
     Lack,
+    /// Sends a block each [`DRIP`].
+    Drip,
 }
+
+/// Less than the time after which a peer stalls.
+const DRIP: Duration = Duration::from_secs(7);
 
 /// A library and its peers, in virtual time. A penalised peer that lied is gone.
 struct World {
@@ -56,6 +65,9 @@ struct World {
     faults: Vec<(PeerId, ContentFault)>,
     /// Wants of whole blocks, by peer.
     asked: BTreeMap<PeerId, usize>,
+    /// What peers that drip owe.
+    owed: VecDeque<(PeerId, Vec<u8>)>,
+    dripped: MonoTime,
 }
 
 impl World {
@@ -64,7 +76,7 @@ impl World {
         let mut library = Library::default();
         peers.keys().for_each(|peer| library.offers(START, *peer));
         let (file, faults, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { library, now: START, blocks, peers, file, faults, asked }
+        Self { library, now: START, blocks, peers, file, faults, asked, owed: VecDeque::new(), dripped: START }
     }
 
     /// Carries out what the library wants until it is done, or `until`.
@@ -91,9 +103,20 @@ impl World {
                 if self.now > end {
                     return None;
                 }
+                self.drip();
             }
             self.library.tick(self.now);
         }
+    }
+
+    fn drip(&mut self) {
+        if self.now < self.dripped + DRIP {
+            return;
+        }
+        self.dripped = self.now;
+        let Some((peer, hash)) = self.owed.pop_front() else { return };
+        let bytes = self.blocks[&hash].clone();
+        self.library.received(self.now, peer, ContentMessage::Block(ContentBlock { hash, bytes }));
     }
 
     fn answer(&mut self, peer: PeerId, wants: Vec<Want>) {
@@ -110,7 +133,11 @@ impl World {
                 (Some(Manner::Honest | Manner::Lie | Manner::Lack), _) => {
                     ContentMessage::Haves(vec![Have { hash, here: false }])
                 }
-                (Some(Manner::Stall) | None, _) => continue,
+                (Some(Manner::Drip), Some(_)) => {
+                    self.owed.push_back((peer, hash));
+                    continue;
+                }
+                (Some(Manner::Stall | Manner::Drip) | None, _) => continue,
             };
             self.library.received(self.now, peer, message);
         }
@@ -181,6 +208,36 @@ fn a_peer_that_stalls_loses_what_it_was_asked_for() {
     world.fetches(&root.to_string(), &file);
     assert!(world.now < START + 3 * STALL, "it goes on after {:?}", world.now);
     assert!(world.faults.is_empty());
+}
+
+/// A file of many blocks of 16 bytes.
+fn crumbs() -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid, Vec<u8>) {
+    let file = bytes(2_000);
+    let (blocks, root) = blocks_with(&Options { chunk_size: ChunkSize::new(16).unwrap(), ..Options::default() }, &file);
+    assert!(blocks.len() > 100);
+    (blocks, root, file)
+}
+
+#[test]
+fn a_peer_that_sends_tiny_blocks_just_in_time_delays_no_file() {
+    let (blocks, root, file) = crumbs();
+    let mut world = World::new(blocks, &[Manner::Drip, Manner::Honest]);
+    world.fetches(&root.to_string(), &file);
+    // It stalls twice, and what it owed is asked of the other.
+    assert!(world.now < START + 3 * STALL, "it goes on after {:?}", world.now);
+    assert!(world.faults.is_empty());
+}
+
+#[test]
+fn a_fetch_that_is_fed_tiny_blocks_just_in_time_ends() {
+    let (blocks, root, _) = crumbs();
+    let sent: usize = blocks.values().map(Vec::len).sum();
+    let mut world = World::new(blocks, &[Manner::Drip, Manner::Drip, Manner::Drip]);
+    world.library.fetch(world.now, &root.to_string()).unwrap();
+    let ended = world.run(Duration::from_secs(3_600));
+    assert!(matches!(ended, Some(Err(FetchError::Absent { peers: 3, .. }))), "{ended:?}");
+    let most = PATIENCE + Duration::from_secs(1 + sent as u64 / PACE);
+    assert!(world.now <= START + most, "{:?}", world.now);
 }
 
 #[test]

@@ -7,15 +7,18 @@
 //! Every block is checked against its CID before anything is read in it. A file is handed out piece by piece.
 
 mod assembly;
+mod patience;
 mod shelf;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use assembly::MAX_FILE_BYTES;
+pub use patience::PACE;
 pub use shelf::MAX_SHARED_BYTES;
 
 use self::assembly::{AHEAD, Assembly, Step};
+use self::patience::Patience;
 use self::shelf::Shelf;
 use crate::ipld::read::ReadError;
 use crate::ipld::{Block, BlockError, Cid, CidError};
@@ -28,14 +31,15 @@ use crate::primitives::time::MonoTime;
 /// Blocks that a peer is asked for at a time at first, one more with each that it sends, up to [`AHEAD`].
 const WINDOW: usize = 2;
 /// Time without any answer after which what a peer was asked for is asked of others: 8 s for a peer that has sent blocks,
-/// 3 s for one that has not.
+/// 3 s for one that has not. A block adds to what is left of it by its bytes ([`PACE`]).
 pub const STALL: Duration = Duration::from_secs(8);
 const FIRST_STALL: Duration = Duration::from_secs(3);
 /// Times in a row that a peer may stall before it is asked no more.
 const MAX_STALLS: u32 = 2;
 /// Until peers that lacked a block are asked for it again.
 pub const RETRY: Duration = Duration::from_secs(5);
-/// Time without any block after which a fetch has failed, as at a node: pages need some to meet.
+/// Time without any block after which a fetch has failed, as at a node: pages need some to meet. A block adds to what is
+/// left of it by its bytes ([`PACE`]).
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Wants of a peer that wait to be served, as at a node.
 pub const MAX_WAITING: usize = 4 * MAX_WANTS;
@@ -64,8 +68,8 @@ pub enum FetchError {
     /// They would take the page's time without end.
     #[error("the file has {size} bytes, and its blocks more than the {most} that a page reads for them")]
     Bloated { size: u64, most: u64 },
-    /// Nobody sends it.
-    #[error("none of {peers} connected peers with content sends the block {cid}")]
+    /// Nobody sends it, or not fast enough.
+    #[error("none of {peers} connected peers with content sends the block {cid} in time")]
     Absent { cid: Box<Cid>, peers: usize },
 }
 
@@ -105,8 +109,8 @@ struct Peer {
     window: usize,
     /// Whether it has ever sent a block.
     has_sent: bool,
-    /// When it last answered, or was first asked.
-    last: MonoTime,
+    /// How long its answers are waited for.
+    patience: Patience,
     stalls: u32,
     /// What it wants.
     wants: VecDeque<Want>,
@@ -115,7 +119,8 @@ struct Peer {
 impl Default for Peer {
     fn default() -> Self {
         let (asked, late, wants) = (BTreeSet::new(), BTreeSet::new(), VecDeque::new());
-        Self { offers: false, asked, late, window: WINDOW, has_sent: false, last: MonoTime::START, stalls: 0, wants }
+        let patience = Patience::full(MonoTime::START, FIRST_STALL);
+        Self { offers: false, asked, late, window: WINDOW, has_sent: false, patience, stalls: 0, wants }
     }
 }
 
@@ -132,8 +137,7 @@ struct Fetch {
     assembly: Assembly,
     /// By multihash.
     missing: BTreeMap<Vec<u8>, Missing>,
-    /// When it began, or the last block came.
-    last: MonoTime,
+    patience: Patience,
     retried: MonoTime,
 }
 
@@ -184,9 +188,10 @@ impl Library {
     pub fn fetch(&mut self, now: MonoTime, text: &str) -> Result<(), FetchError> {
         let (root, path) = parse(text)?;
         let assembly = Assembly::new(root, path)?;
-        self.peers.values_mut().for_each(Peer::begin);
+        self.peers.values_mut().for_each(|peer| peer.begin(now));
         self.given.clear();
-        self.fetch = Some(Fetch { assembly, missing: BTreeMap::new(), last: now, retried: now });
+        let patience = Patience::full(now, PATIENCE);
+        self.fetch = Some(Fetch { assembly, missing: BTreeMap::new(), patience, retried: now });
         self.advance(now);
         Ok(())
     }
@@ -218,7 +223,7 @@ impl Library {
             fetch.missing.values_mut().for_each(|missing| missing.tried.clear());
         }
         self.advance(now);
-        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.last + PATIENCE <= now) else { return };
+        let Some(fetch) = self.fetch.as_ref().filter(|fetch| fetch.patience.is_over(now)) else { return };
         if let Some(cid) = fetch.assembly.wanted().first() {
             let peers = self.peers.values().filter(|peer| peer.offers).count();
             self.end(Err(FetchError::Absent { cid: (*cid).into(), peers }));
@@ -254,7 +259,7 @@ impl Library {
 
     /// A peer answers a want without the block, whatever it says that it has.
     fn lacks(&mut self, now: MonoTime, id: PeerId, have: &Have) -> Result<(), ContentFault> {
-        self.peers.entry(id).or_default().answered(now, &have.hash)?;
+        self.peers.entry(id).or_default().lacks(now, &have.hash)?;
         let missing = self.fetch.as_mut().and_then(|fetch| fetch.missing.get_mut(&have.hash));
         if let Some(missing) = missing.filter(|missing| missing.asked == Some(id)) {
             missing.asked = None;
@@ -265,7 +270,7 @@ impl Library {
 
     fn block(&mut self, now: MonoTime, id: PeerId, block: ContentBlock) -> Result<(), ContentFault> {
         let peer = self.peers.entry(id).or_default();
-        peer.answered(now, &block.hash)?;
+        peer.sent(now, &block)?;
         let Some(fetch) = &mut self.fetch else { return Ok(()) };
         // Another may have sent it meanwhile.
         let Some(missing) = fetch.missing.get(&block.hash) else { return Ok(()) };
@@ -274,9 +279,9 @@ impl Library {
             self.release(id);
             return Err(ContentFault::False { hash: block.hash });
         };
-        (peer.window, peer.has_sent) = ((peer.window + 1).min(AHEAD), true);
+        peer.window = (peer.window + 1).min(AHEAD);
         *self.given.entry(id).or_default() += checked.bytes().len() as u64;
-        fetch.last = now;
+        fetch.patience.earn(now, checked.bytes().len(), PATIENCE);
         fetch.missing.remove(&block.hash);
         fetch.assembly.hold(block.hash, checked.into_bytes());
         Ok(())
@@ -322,7 +327,7 @@ impl Library {
             // Fast ones have large windows.
             let Some((id, peer)) = free.max_by_key(|(_, peer)| peer.room()) else { continue };
             if peer.asked.is_empty() {
-                peer.last = now;
+                peer.patience.resume(now);
             }
             peer.asked.insert(hash.clone());
             missing.asked = Some(*id);
@@ -399,26 +404,45 @@ impl Peer {
     }
 
     /// Another fetch begins: it may answer about blocks of the last one, and that leaves no less room for this one.
-    fn begin(&mut self) {
+    fn begin(&mut self, now: MonoTime) {
         self.late.append(&mut self.asked);
         (self.stalls, self.window) = (0, WINDOW);
+        self.patience = Patience::full(now, self.most());
     }
 
-    /// It answers about a block.
-    fn answered(&mut self, now: MonoTime, hash: &[u8]) -> Result<(), ContentFault> {
-        if !self.asked.remove(hash) && !self.late.remove(hash) {
-            return Err(ContentFault::Unrequested);
+    /// The most that its answers are waited for.
+    fn most(&self) -> Duration {
+        if self.has_sent { STALL } else { FIRST_STALL }
+    }
+
+    fn answered(&mut self, hash: &[u8]) -> Result<(), ContentFault> {
+        if self.asked.remove(hash) || self.late.remove(hash) { Ok(()) } else { Err(ContentFault::Unrequested) }
+    }
+
+    /// It says that it does not have a block.
+    fn lacks(&mut self, now: MonoTime, hash: &[u8]) -> Result<(), ContentFault> {
+        self.answered(hash)?;
+        (self.patience, self.stalls) = (Patience::full(now, self.most()), 0);
+        Ok(())
+    }
+
+    /// It sends a block. The stalls of one that sends few bytes are not forgotten.
+    fn sent(&mut self, now: MonoTime, block: &ContentBlock) -> Result<(), ContentFault> {
+        self.answered(&block.hash)?;
+        if !std::mem::replace(&mut self.has_sent, true) {
+            self.patience = Patience::full(now, STALL);
         }
-        (self.last, self.stalls) = (now, 0);
+        if self.patience.earn(now, block.bytes.len(), STALL) {
+            self.stalls = 0;
+        }
         Ok(())
     }
 
     /// Whether it has not answered for too long. It is asked for one block at a time then.
     fn stalled(&mut self, now: MonoTime) -> bool {
-        let patience = if self.has_sent { STALL } else { FIRST_STALL };
-        let is_late = !self.asked.is_empty() && self.last + patience <= now;
+        let is_late = !self.asked.is_empty() && self.patience.is_over(now);
         if is_late {
-            (self.last, self.window, self.stalls) = (now, 1, self.stalls + 1);
+            (self.patience, self.window, self.stalls) = (Patience::full(now, self.most()), 1, self.stalls + 1);
         }
         is_late
     }

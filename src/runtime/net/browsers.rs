@@ -6,9 +6,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::Net;
-use crate::runtime::webrtc::{Arrival, Listener};
+use crate::runtime::webrtc::{Arrival, Listener, pipe};
 
-/// Bytes of a session's stream that may wait in each direction: what was once used is held as long as the page is there.
+/// Bytes of a session's stream that may wait in each direction.
 const STREAM_BYTES: usize = 8 << 10;
 
 impl Net {
@@ -39,7 +39,7 @@ impl Net {
             if let Err(error) = opened {
                 return debug!(%address, %error, "no data channel");
             }
-            let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+            let (ours, theirs) = pipe(STREAM_BYTES);
             let node = net.admitted(ours, address, &carrier, deadline, pending_handshake);
             let ((), ended) = tokio::join!(node, session.carry(theirs));
             debug!(%address, reason = %ended, "session ended");

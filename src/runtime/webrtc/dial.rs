@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::certificate::Certificate;
 use super::credentials::Credentials;
+use super::provider::provider;
 use super::session::{MAX_PACKETS, Packet, Session, SessionError, Side};
 use super::{MAX_PACKET, READ_PAUSE};
 use crate::p2p::PeerAddr;
@@ -32,7 +33,7 @@ impl Dialler {
     /// # Errors
     /// [`SessionError::Certificate`] if none can be made.
     pub fn new() -> Result<Self, SessionError> {
-        let provider = Arc::new(str0m::crypto::from_feature_flags());
+        let provider = Arc::new(provider());
         Ok(Self { certificate: Certificate::generate(&provider)?, provider })
     }
 
@@ -79,7 +80,7 @@ async fn read(socket: Arc<UdpSocket>, packets: mpsc::Sender<Packet>) {
                     tokio::time::sleep(READ_PAUSE).await;
                     continue;
                 };
-                let _ = packets.try_send((source, buffer[..length].to_vec()));
+                let _ = packets.try_send(Box::new((source, buffer[..length].to_vec())));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! There is no signalling. The page writes the node's side of the session description itself, from the node's address, and
 //! tells the node in its first packet what the node has to know (`credentials`). `door` decides who gets a session,
-//! `session` runs one, and this file's [`Listener`] reads the socket. What comes of it is a stream of bytes, on which the
+//! `session` runs one, and this file's [`Listener`] reads the socket. What comes of it is a stream of bytes (`pipe`), on which the
 //! handshake of [`p2p::noise`](crate::p2p::noise) and everything after it are those of TCP.
 //!
 //! `dial` is the page's side, for programs that are no browser.
@@ -11,6 +11,9 @@ mod certificate;
 mod credentials;
 mod dial;
 mod door;
+mod pipe;
+mod primitives;
+mod provider;
 mod session;
 mod stun;
 
@@ -28,6 +31,7 @@ use tracing::{debug, warn};
 
 pub use certificate::{CERTIFICATE_FILE, CertificateError};
 pub use dial::Dialler;
+pub use pipe::{End, pipe};
 pub use session::{Session, SessionError};
 
 use self::certificate::Certificate;
@@ -93,7 +97,7 @@ impl Listener {
     /// # Errors
     /// [`CertificateError`] if there is none then.
     pub fn new((socket, address): (UdpSocket, SocketAddr), dir: &Path) -> Result<Self, CertificateError> {
-        let provider = Arc::new(str0m::crypto::from_feature_flags());
+        let provider = Arc::new(provider::provider());
         let certificate = Certificate::open(dir, &provider)?;
         Ok(Self { socket: Arc::new(socket), address, certificate, provider })
     }
@@ -183,7 +187,7 @@ impl State {
     /// Gives a packet to a session, or loses it if the session has too many. A session that has ended is forgotten.
     fn pass(&mut self, now: Instant, session: SessionId, source: SocketAddr, bytes: &[u8]) {
         let Some(live) = self.live.get(&session) else { return };
-        if let Err(mpsc::error::TrySendError::Closed(_)) = live.packets.try_send((source, bytes.to_vec())) {
+        if let Err(mpsc::error::TrySendError::Closed(_)) = live.packets.try_send(Box::new((source, bytes.to_vec()))) {
             self.end(now, session);
         }
     }

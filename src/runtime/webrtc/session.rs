@@ -38,8 +38,8 @@ pub(super) const MAX_PACKETS: usize = 128;
 /// How long a closing session may still send what it has.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A packet, and where it came from.
-pub(super) type Packet = (SocketAddr, Vec<u8>);
+/// A packet, and where it came from. In a box, for a channel has room for 32 at least.
+pub(super) type Packet = Box<(SocketAddr, Vec<u8>)>;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +155,10 @@ impl Session {
                 }
             };
             tokio::select! {
-                packet = self.packets.recv() => self.take(packet.ok_or(SessionError::Stopped)?)?,
+                packet = self.packets.recv() => {
+                    let packet = packet.ok_or(SessionError::Stopped)?;
+                    self.take(&packet)?;
+                }
                 () = sleep_until(wake.into()) => self.rtc.handle_input(Input::Timeout(Instant::now()))?,
             }
         }
@@ -205,7 +208,8 @@ impl Session {
             let wake = closing.map_or(wake, |until| wake.min(until));
             tokio::select! {
                 packet = self.packets.recv(), if received.len() < MAX_RECEIVED => {
-                    self.take(packet.ok_or(SessionError::Stopped)?)?;
+                    let packet = packet.ok_or(SessionError::Stopped)?;
+                    self.take(&packet)?;
                 }
                 // Once the node reads no more, what still comes is dropped.
                 written = write_some(&mut writing, &received), if !received.is_empty() => {
@@ -243,11 +247,11 @@ impl Session {
     }
 
     /// Takes a packet. One that is none of the kinds that a data channel needs is ignored.
-    fn take(&mut self, (source, bytes): Packet) -> Result<(), SessionError> {
+    fn take(&mut self, (source, bytes): &(SocketAddr, Vec<u8>)) -> Result<(), SessionError> {
         if !matches!(bytes.first(), Some(0 | 1 | 20..=63)) {
             return Ok(());
         }
-        let Ok(receive) = Receive::new(Protocol::Udp, source, self.own, &bytes) else { return Ok(()) };
+        let Ok(receive) = Receive::new(Protocol::Udp, *source, self.own, bytes) else { return Ok(()) };
         Ok(self.rtc.handle_input(Input::Receive(Instant::now(), receive))?)
     }
 }

@@ -59,6 +59,7 @@ pub(super) struct Args {
 
 /// What a number of clients took of a node, each.
 struct Cost {
+    handshake: Duration,
     open: Duration,
     idle_bytes: f64,
     idle: Duration,
@@ -77,6 +78,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
             let name = format!("{what}, each of {pages}");
             figures.push(Figure::cost(name, of(&costs[0]), unit, of(&costs[1])));
         };
+        figure("dialled until ids are proven, processor time", "ms", &|cost| cost.handshake.as_secs_f64() * 1e3);
         figure("dialled until synced, processor time", "ms", &|cost| cost.open.as_secs_f64() * 1e3);
         figure("memory, idle", "kB", &|cost| cost.idle_bytes / 1e3);
         figure("idle for 10 s, processor time", "ms", &|cost| cost.idle.as_secs_f64() * 1e3);
@@ -94,6 +96,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
 
 /// Connects clients to a new node, by WebRTC or TCP.
 async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
+    let start = Instant::now();
+    let note = |what: &str| {
+        let seconds = start.elapsed().as_secs();
+        eprintln!("{count} {}, {seconds} s: {what}", if by_webrtc { "pages" } else { "light clients over TCP" });
+    };
     let (dir, payee) = (Scratch::new()?, SecretKey::from_seed([7; 32]).public_key());
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() };
     ensure!(spec.mine_nonce(), "regtest has no nonce");
@@ -105,6 +112,7 @@ async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
     let (listen, most) = (tcp.to_string(), (count + 16).to_string());
     let options = ["--listen", &listen, "--listen-webrtc", "127.0.0.1:0", "--max-inbound", &most];
     let (process, mut caller) = Process::start_with(dir.path(), &options).await?;
+    note("a node makes blocks");
     generate(&mut caller, BLOCKS, &payee_address).await?;
     let info = result(&mut caller, "getnetworkinfo", &[]).await?;
     let webrtc: PeerAddr = info["webrtc"].as_str().context("it takes no browsers")?.parse()?;
@@ -121,6 +129,7 @@ async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
     let mut pages = vec![timeout(PATIENCE, dial(dialler.clone())).await??];
     sleep(Duration::from_secs(1)).await;
 
+    note("they dial it");
     let each = |total: Duration| total / count as u32;
     let (cpu, bytes) = (process.cpu()?, process.resident_bytes()?);
     let grown = || anyhow::Ok(process.resident_bytes()?.saturating_sub(bytes) as f64 / count as f64);
@@ -138,11 +147,13 @@ async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
     let mut caller = process.caller().await?;
     let connected = result(&mut caller, "getconnectioncount", &[]).await?;
     ensure!(connected == json!(count + 1), "the node has {connected} connections of {}", count + 1);
+    note("they are idle");
 
     let cpu = process.cpu()?;
     sleep(IDLE).await;
     let (idle, idle_bytes) = (each(process.cpu()? - cpu), grown()?);
 
+    note("they follow blocks");
     let mut caller = process.caller().await?;
     let cpu = process.cpu()?;
     for more in 1..=FOLLOWED {
@@ -153,6 +164,7 @@ async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
     }
     let block = each(process.cpu()? - cpu) / FOLLOWED;
 
+    note("they have coins proven");
     let cpu = process.cpu()?;
     // A few at a time: checking proofs takes this process' time, which its connections need too.
     for some in pages.chunks(AT_ONCE) {
@@ -164,13 +176,48 @@ async fn clients(count: usize, by_webrtc: bool) -> anyhow::Result<Cost> {
     let balance = each(process.cpu()? - cpu);
     let busy_bytes = grown()?;
     drop(pages);
+
+    note("handshakes alone");
+    let (shake, cpu) = (|to: Arc<Dialler>| handshake(to, by_webrtc.then_some(webrtc), tcp), process.cpu()?);
+    let mut shaking = JoinSet::new();
+    for started in 0..count {
+        if started >= AT_ONCE {
+            next(&mut shaking).await?;
+        }
+        shaking.spawn(shake(dialler.clone()));
+    }
+    while !shaking.is_empty() {
+        next(&mut shaking).await?;
+    }
+    let handshake = each(process.cpu()? - cpu);
     let mut caller = process.caller().await?;
     process.stop(&mut caller).await?;
-    Ok(Cost { open, idle_bytes, idle, block, balance, busy_bytes })
+    note("done");
+    Ok(Cost { handshake, open, idle_bytes, idle, block, balance, busy_bytes })
 }
 
-async fn next(dialling: &mut JoinSet<anyhow::Result<Page>>) -> anyhow::Result<Page> {
+async fn next<T: 'static>(dialling: &mut JoinSet<anyhow::Result<T>>) -> anyhow::Result<T> {
     timeout(PATIENCE, dialling.join_next()).await.context("a page does not come to the tip")?.context("no dial")??
+}
+
+/// Dials, has both ids proven, and ends.
+async fn handshake(dialler: Arc<Dialler>, webrtc: Option<PeerAddr>, tcp: SocketAddr) -> anyhow::Result<()> {
+    let own = noise::Identity::from_secret(rand::random());
+    match webrtc {
+        Some(node) => {
+            let (session, carrier) = dialler.dial(node).await?;
+            let (mut stream, carrying) = carry(session);
+            shake::initiate_over(&mut stream, &own, &carrier, None).await?;
+            drop(stream);
+            carrying.await?;
+        }
+        None => {
+            let mut stream = TcpStream::connect(tcp).await?;
+            stream.set_nodelay(true)?;
+            shake::initiate_over(&mut stream, &own, &Carrier::Tcp, None).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn generate(caller: &mut Caller, blocks: u32, payee: &str) -> anyhow::Result<()> {

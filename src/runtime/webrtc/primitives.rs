@@ -2,9 +2,11 @@
 //! keys of ECDSA. All implementations of WebRTC have these (RFC 8827, section 6.5; RFC 8446, section 9.1).
 //!
 //! Ciphers and curves are OpenSSL's, hashes those of the rest of this program. A cipher is set up once for a direction of a
-//! session, and takes a nonce for each record.
+//! session, and takes a nonce for each record. Keys of ECDSA do not pass through OpenSSL's decoders and its generic keys, which
+//! take longer than the signatures.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use dimpl::crypto::{
     Aad, ActiveKeyExchange, Buf, Cipher, CryptoProvider, Dtls12CipherSuite, Dtls13CipherSuite, HashAlgorithm,
@@ -18,11 +20,10 @@ use openssl::cipher::Cipher as Algorithm;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::derive::Deriver;
 use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
+use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
-use openssl::sign::{Signer, Verifier};
 use openssl::x509::X509;
 use sha2::{Digest, Sha256, Sha384};
 
@@ -250,8 +251,19 @@ impl SupportedKxGroup for X25519 {
 struct P256;
 
 impl P256 {
-    fn group() -> Result<EcGroup, ErrorStack> {
-        EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)
+    /// The curve, made once.
+    fn group() -> Result<&'static EcGroup, ErrorStack> {
+        static GROUP: OnceLock<EcGroup> = OnceLock::new();
+        match GROUP.get() {
+            Some(group) => Ok(group),
+            None => EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).map(|group| GROUP.get_or_init(|| group)),
+        }
+    }
+
+    /// A key; an error if it is no point of the curve.
+    fn key(bytes: &[u8]) -> Result<EcKey<Public>, ErrorStack> {
+        let (group, mut context) = (Self::group()?, BigNumContext::new()?);
+        EcKey::from_public_key(group, EcPoint::from_bytes(group, bytes, &mut context)?.as_ref())
     }
 }
 
@@ -263,9 +275,9 @@ impl SupportedKxGroup for P256 {
     fn start_exchange(&self, buffer: Buf) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
         let start = || {
             let (group, mut context) = (Self::group()?, BigNumContext::new()?);
-            let secret = EcKey::generate(&group)?;
+            let secret = EcKey::generate(group)?;
             let form = PointConversionForm::UNCOMPRESSED;
-            Ok((secret.public_key().to_bytes(&group, form, &mut context)?, PKey::from_ec_key(secret)?))
+            Ok((secret.public_key().to_bytes(group, form, &mut context)?, PKey::from_ec_key(secret)?))
         };
         Exchange::begin(NamedGroup::Secp256r1, buffer, start)
     }
@@ -296,14 +308,12 @@ impl Exchange {
         Ok(Box::new(Self { group, secret, public }))
     }
 
-    /// The other side's key; an error if it is no point of the curve.
+    /// The other side's key.
     fn theirs(&self, bytes: &[u8]) -> Result<PKey<Public>, ErrorStack> {
-        if self.group == NamedGroup::X25519 {
-            return PKey::public_key_from_raw_bytes(bytes, Id::X25519);
+        match self.group {
+            NamedGroup::X25519 => PKey::public_key_from_raw_bytes(bytes, Id::X25519),
+            _ => PKey::from_ec_key(P256::key(bytes)?),
         }
-        let (group, mut context) = (P256::group()?, BigNumContext::new()?);
-        let point = EcPoint::from_bytes(&group, bytes, &mut context)?;
-        PKey::from_ec_key(EcKey::from_public_key(&group, &point)?)
     }
 }
 
@@ -331,11 +341,29 @@ impl ActiveKeyExchange for Exchange {
     }
 }
 
+/// What stands in a certificate before a key of P-256: a sequence of the key's kind, its curve, and the head of a string of bits
+/// (RFC 5480, section 2). The key follows, and has 65 bytes.
+const BEFORE_KEY: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+const POINT: usize = 65;
+
 #[derive(Debug)]
 struct Ecdsa;
 
+impl Ecdsa {
+    /// The key of a certificate. Its hash was named before, so whatever key is found in it, its owner has put there.
+    fn key_of(certificate: &[u8]) -> Result<EcKey<Public>, ErrorStack> {
+        let place = certificate.windows(BEFORE_KEY.len()).position(|bytes| bytes == BEFORE_KEY);
+        match place.and_then(|place| certificate[place + BEFORE_KEY.len()..].get(..POINT)) {
+            Some(point) => P256::key(point),
+            None => X509::from_der(certificate)?.public_key()?.ec_key(),
+        }
+    }
+}
+
 impl SignatureVerifier for Ecdsa {
-    /// Whose certificate it is was settled before: its hash is known.
     fn verify_signature(
         &self,
         certificate: &[u8],
@@ -344,16 +372,13 @@ impl SignatureVerifier for Ecdsa {
         hash: HashAlgorithm,
         algorithm: SignatureAlgorithm,
     ) -> Result<(), CryptoError> {
-        let digest = match (algorithm, hash) {
-            (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA256) => MessageDigest::sha256(),
-            (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA384) => MessageDigest::sha384(),
+        let verify = |digest: &[u8]| EcdsaSig::from_der(signature)?.verify(digest, &*Self::key_of(certificate)?);
+        let verified = match (algorithm, hash) {
+            (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA256) => verify(&Sha256::digest(data)),
+            (SignatureAlgorithm::ECDSA, HashAlgorithm::SHA384) => verify(&Sha384::digest(data)),
             _ => return Err(CryptoError::UnsupportedSignaturePair { signature: algorithm, hash }),
         };
-        let verify = || {
-            let key = X509::from_der(certificate)?.public_key()?;
-            Ok(key.id() == Id::EC && Verifier::new(digest, &key)?.verify_oneshot(signature, data)?)
-        };
-        match verify().map_err(failed(CryptoOperation::VerifySignature))? {
+        match verified.map_err(failed(CryptoOperation::VerifySignature))? {
             true => Ok(()),
             false => Err(CryptoError::OperationFailed(CryptoOperation::VerifySignature)),
         }
@@ -361,17 +386,23 @@ impl SignatureVerifier for Ecdsa {
 }
 
 impl KeyProvider for Ecdsa {
+    /// The last one is kept: a node has one certificate.
     fn load_private_key(&self, der: &[u8]) -> Result<Box<dyn SigningKey>, CryptoError> {
-        // The second takes other forms too, and ten times as long.
-        let key =
-            EcKey::private_key_from_der(der).and_then(PKey::from_ec_key).or_else(|_| PKey::private_key_from_der(der));
-        let key = key.ok().filter(|key| key.id() == Id::EC).ok_or(CryptoError::InvalidPrivateKey)?;
+        static LAST: Mutex<Option<(Vec<u8>, EcKey<Private>)>> = Mutex::new(None);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, key)) = last.as_ref().filter(|(known, _)| known == der) {
+            return Ok(Box::new(OwnKey(key.clone())));
+        }
+        // Alone, or in the form for keys of all kinds.
+        let key = EcKey::private_key_from_der(der).or_else(|_| PKey::private_key_from_der(der)?.ec_key());
+        let key = key.map_err(|_| CryptoError::InvalidPrivateKey)?;
+        *last = Some((der.to_vec(), key.clone()));
         Ok(Box::new(OwnKey(key)))
     }
 }
 
 /// The key of this side's certificate.
-struct OwnKey(PKey<Private>);
+struct OwnKey(EcKey<Private>);
 
 impl std::fmt::Debug for OwnKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -384,10 +415,9 @@ impl SigningKey for OwnKey {
         if hash != HashAlgorithm::SHA256 {
             return Err(CryptoError::SigningKeyHashMismatch { key_hash: HashAlgorithm::SHA256, requested: hash });
         }
-        let sign = || Signer::new(MessageDigest::sha256(), &self.0)?.sign_oneshot_to_vec(data);
-        let signature = sign().map_err(failed(CryptoOperation::Sign))?;
+        let signature = EcdsaSig::sign(&Sha256::digest(data), &self.0).and_then(|signature| signature.to_der());
         out.clear();
-        out.extend_from_slice(&signature);
+        out.extend_from_slice(&signature.map_err(failed(CryptoOperation::Sign))?);
         Ok(())
     }
 
@@ -401,5 +431,56 @@ impl SigningKey for OwnKey {
 
     fn supported_hash_algorithms(&self) -> &[HashAlgorithm] {
         &[HashAlgorithm::SHA256]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificates_key_verifies_what_its_owner_signs_and_nothing_else() {
+        let made = || str0m::crypto::from_feature_flags().dtls_provider.generate_certificate().unwrap();
+        let (cert, other) = (made(), made());
+        let verify = |cert: &[u8], data: &[u8], signature: &[u8]| {
+            Ecdsa.verify_signature(cert, data, signature, HashAlgorithm::SHA256, SignatureAlgorithm::ECDSA)
+        };
+        for _ in 0..2 {
+            let mut signature = Buf::new();
+            let mut key = Ecdsa.load_private_key(&cert.private_key).unwrap();
+            key.sign(b"transcript", HashAlgorithm::SHA256, &mut signature).unwrap();
+            verify(&cert.certificate, b"transcript", &signature).unwrap();
+            verify(&cert.certificate, b"another", &signature).unwrap_err();
+            verify(&other.certificate, b"transcript", &signature).unwrap_err();
+            verify(&cert.certificate[..200], b"transcript", &signature).unwrap_err();
+            verify(&cert.certificate, b"transcript", &signature[1..]).unwrap_err();
+            Ecdsa.load_private_key(&other.private_key).unwrap();
+        }
+        // What is found is what OpenSSL reads.
+        let key = X509::from_der(&cert.certificate).unwrap().public_key().unwrap().public_key_to_der().unwrap();
+        assert_eq!(Ecdsa::key_of(&cert.certificate).unwrap().public_key_to_der().unwrap(), key);
+        assert!(Ecdsa.load_private_key(&cert.private_key[1..]).is_err());
+    }
+
+    #[test]
+    fn a_record_that_was_changed_is_refused() {
+        let mut cipher = Aes128Gcm::cipher(&[7; KEY]).unwrap();
+        let aad = || Aad([1, 2, 3].into_iter().collect());
+        let mut sealed = Buf::new();
+        sealed.extend_from_slice(b"a record");
+        cipher.encrypt(&mut sealed, aad(), Nonce([9; NONCE])).unwrap();
+        let mut open = |mut bytes: Vec<u8>, nonce| {
+            let mut room = TmpBuf::new(&mut bytes);
+            cipher.decrypt(&mut room, aad(), Nonce(nonce)).map(|()| room.as_ref().to_vec())
+        };
+        assert_eq!(open(sealed.to_vec(), [9; NONCE]).unwrap(), b"a record");
+        assert!(open(sealed.to_vec(), [8; NONCE]).is_err());
+        for place in 0..sealed.len() {
+            let mut changed = sealed.to_vec();
+            changed[place] ^= 1;
+            assert!(open(changed, [9; NONCE]).is_err(), "byte {place}");
+            assert!(open(sealed[..place].to_vec(), [9; NONCE]).is_err(), "{place} bytes");
+        }
+        assert!(Aes128Gcm::cipher(&[7; KEY + 1]).is_err());
     }
 }

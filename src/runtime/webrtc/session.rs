@@ -31,8 +31,9 @@ pub(super) const MAX_FRAME: usize = 64 << 10;
 const FRAME: usize = 16 << 10;
 /// Bytes that wait for the node to take them, before packets stay in the queue.
 const MAX_RECEIVED: usize = 64 << 10;
-/// Bytes that wait for the browser to confirm them. It must have room for several messages, or none would ever go.
-const SEND_BUFFER: usize = 512 << 10;
+/// Bytes that wait for the browser to confirm them: 5 MB a second over a round trip of 50 ms. It must have room for several
+/// messages, or none would ever go; and the library looks through all of them for each packet.
+const SEND_BUFFER: usize = 256 << 10;
 /// Packets that wait for a session.
 pub(super) const MAX_PACKETS: usize = 128;
 /// How long a closing session may still send what it has.

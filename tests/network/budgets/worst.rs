@@ -134,7 +134,7 @@ pub(super) fn worst(kind: Kind, bench: &mut Bench, peer: PeerId) -> Message {
         }
         Kind::StateRange => {
             let query = RangeQuery::new(full.hash(), &KeyRange::ALL);
-            Message::StateRange(RangeAnswer { query, page: Some(RangePage { proof: vec![0; 90_000], end: None }) })
+            Message::StateRange(RangeAnswer { query, page: Some(RangePage { proof: vec![0; 130_000], end: None }) })
         }
         Kind::GetOpening => Message::GetOpening(full.hash()),
         Kind::Opening => Message::Opening { block: full.hash(), opening: None },

@@ -116,7 +116,7 @@ impl Light {
         }
     }
 
-    /// Tells pages that do not have it of the tip, which stands above `fork`.
+    /// Tells pages of the tip, which stands above `fork`. One that has shown it learns that it is here, too.
     pub(super) fn announce_tip(&mut self, fork: Height) {
         let tip = self.chain.tip_hash();
         let news: Vec<Header> = match self.chain.height().blocks_since(fork) as usize {
@@ -129,10 +129,8 @@ impl Light {
         let is_page = |id: &PeerId| self.peering.peers.get(*id).is_some_and(|peer| peer.address.is_page());
         let pages: Vec<PeerId> = self.peering.peers.ready().filter(is_page).collect();
         for page in pages {
-            if self.protocols.branches.shown(page).is_some_and(|shown| shown.hash == tip) {
-                continue;
-            }
-            let announcement = if news.is_empty() {
+            let has_it = self.protocols.branches.shown(page).is_some_and(|shown| shown.hash == tip);
+            let announcement = if has_it || news.is_empty() {
                 Message::Inventory(vec![Item::Block(tip)])
             } else {
                 Message::Headers(news.clone())

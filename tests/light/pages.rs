@@ -7,8 +7,8 @@ use std::time::Duration;
 use cairn::chain::Chain;
 use cairn::consensus::params::Params;
 use cairn::light::{
-    CALL_BURST, CALL_INTERVAL, CALL_TIMEOUT, Call, Config, Headers, Light, MAX_CALLERS, Notice, RELAY_BURST, REST,
-    Scope, TARGET,
+    CALL_BURST, CALL_INTERVAL, CALL_TIMEOUT, Call, Config, Headers, Light, MAX_CALLERS, Notice, PeerStatus,
+    RELAY_BURST, REST, Scope, TARGET,
 };
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::chain_prover::prove_tip;
@@ -309,6 +309,12 @@ impl World {
         }
     }
 
+    /// Whether a page knows of every other that it has the same tip.
+    fn agrees_with_pages(&self, page: usize) -> bool {
+        let reports = self.light(page).reports();
+        reports.iter().filter(|report| report.address.is_page()).all(|report| report.standing == PeerStatus::Agrees)
+    }
+
     fn tips(&self, pages: &[usize]) -> BTreeSet<BlockHash> {
         pages.iter().map(|page| self.light(*page).chain().tip_hash()).collect()
     }
@@ -346,6 +352,8 @@ fn pages_that_lost_every_node_go_on_through_a_page_that_has_one() {
     for block in ledger.extend(12, 1) {
         world.mine(second, std::slice::from_ref(&block));
         world.run_to_tip("the next block", &pages, block.hash());
+        // The page that was told of it first says that it has it.
+        world.run_until("the pages to agree", |world| pages.iter().all(|page| world.agrees_with_pages(*page)));
     }
     let more = ledger.extend(200, 1);
     world.mine(second, &more);

@@ -1,11 +1,14 @@
 //! Blocks in files, each under its multihash, so that CIDs of any version and codec share it.
 
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use super::error::{ContentError, at};
+use super::writers::{self, Writers};
 use crate::ipld::{Block, Cid};
 use crate::storage::private_file;
 
@@ -13,9 +16,12 @@ use crate::storage::private_file;
 /// cost little, and so many that a disk's latency does not count.
 const MAX_WAITING_BYTES: u64 = 64 << 20;
 const MAX_WAITING_FILES: usize = 4_096;
-/// Up to so many files are synchronised one by one, more of them with the whole file system.
+/// Up to so many files are synchronised by themselves, more of them with the whole file system: that takes a few milliseconds,
+/// but waits for whatever other programs have written, which can take seconds.
 #[cfg(target_os = "linux")]
-const MAX_SINGLE_SYNCS: usize = 16;
+const MAX_SINGLE_SYNCS: usize = 64;
+/// How many of them at a time.
+const SYNCS_AT_A_TIME: usize = 4;
 
 /// Name of a block in the store: its multihash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +109,36 @@ pub(super) fn path(dir: &Path, key: &Key) -> PathBuf {
     dir.join(hex::encode([last])).join(hex::encode(&key.0))
 }
 
+/// The same as [`read`], and leaves the page cache as it is: what is read once would take room there from what is read often.
+#[cfg(target_os = "linux")]
+pub(super) fn read_once(path: &Path) -> Result<Option<Vec<u8>>, ContentError> {
+    use std::io::{IoSliceMut, Read};
+
+    use rustix::fs::{Advice, fadvise};
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    let once = || {
+        let mut file = File::open(path)?;
+        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+        // Reads what is there already, and nothing from the disk.
+        let there = preadv2(&file, &mut [IoSliceMut::new(&mut bytes)], 0, ReadWriteFlags::NOWAIT);
+        if there != Ok(bytes.len()) {
+            file.read_exact(&mut bytes)?;
+            fadvise(&file, 0, None, Advice::DontNeed)?;
+        }
+        Ok(bytes)
+    };
+    match once() {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// Elsewhere the system decides what stays in the page cache.
+#[cfg(not(target_os = "linux"))]
+pub(super) use self::read as read_once;
+
 /// Bytes of a file; `None` if it is not there.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, ContentError> {
     match fs::read(path) {
@@ -126,14 +162,56 @@ pub(super) fn size(path: &Path) -> Result<Option<u64>, ContentError> {
     }
 }
 
+/// Blocks under temporary names, which get their own together.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Each with its temporary file.
+    blocks: HashMap<Key, PathBuf>,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Waits until the files are whole, which have numbers before `end`; synchronises them and gives them their names. Answers in
+    /// which directories those are.
+    fn name(&self, dir: &Path, written: &writers::Shared, end: u64) -> Result<BTreeSet<PathBuf>, ContentError> {
+        written.written_before(end)?;
+        sync(dir, self.blocks.values().map(PathBuf::as_path))?;
+        let mut dirs = BTreeSet::new();
+        for (key, temporary) in &self.blocks {
+            let path = path(dir, key);
+            let parent = path.parent().unwrap_or(dir);
+            if !dirs.contains(parent) {
+                private_file::create_dir(parent).map_err(at(parent))?;
+                dirs.insert(parent.to_owned());
+            }
+            fs::rename(temporary, &path).map_err(at(&path))?;
+        }
+        Ok(dirs)
+    }
+}
+
+/// A batch that gets its names on a thread of its own.
+#[derive(Debug)]
+struct Naming {
+    batch: Arc<Batch>,
+    thread: JoinHandle<Result<BTreeSet<PathBuf>, ContentError>>,
+}
+
 /// The files.
 #[derive(Debug)]
 pub(super) struct Blocks {
     dir: PathBuf,
     temporary: PathBuf,
-    /// Whole, but under temporary names.
-    waiting: HashMap<Key, PathBuf>,
-    waiting_bytes: u64,
+    /// Started with the first block.
+    writers: Option<Writers>,
+    /// Whether what is written is likely to be read soon.
+    pub(super) are_read_soon: bool,
+    /// Given to the writers.
+    waiting: Batch,
+    /// The batch before, while others are written already.
+    naming: Option<Naming>,
+    /// Where names were given since all of them were synchronised.
+    named: BTreeSet<PathBuf>,
     /// Temporary files made so far.
     serial: u64,
     /// `None` until it is asked for.
@@ -148,8 +226,11 @@ impl Blocks {
         let blocks = Self {
             dir: dir(store),
             temporary: store.join("tmp"),
-            waiting: HashMap::new(),
-            waiting_bytes: 0,
+            writers: None,
+            are_read_soon: false,
+            waiting: Batch::default(),
+            naming: None,
+            named: BTreeSet::new(),
             serial: 0,
             usage: None,
             usage_file: usage_file(store),
@@ -168,74 +249,107 @@ impl Blocks {
         path(&self.dir, key)
     }
 
-    /// Where a block's bytes are now.
-    fn place(&self, key: &Key) -> PathBuf {
-        self.waiting.get(key).cloned().unwrap_or_else(|| self.path(key))
+    /// Whether a block waits for its name.
+    fn is_waiting(&self, key: &Key) -> bool {
+        let naming = self.naming.as_ref().is_some_and(|naming| naming.batch.blocks.contains_key(key));
+        naming || self.waiting.blocks.contains_key(key)
     }
 
-    /// Its bytes, as they are on disk; `None` if it is not there.
-    pub(super) fn read(&self, key: &Key) -> Result<Option<Vec<u8>>, ContentError> {
-        read(&self.place(key))
+    /// Whether a block is there, with these bytes.
+    pub(super) fn has(&self, key: &Key, block: &Block) -> Result<bool, ContentError> {
+        if self.is_waiting(key) {
+            return Ok(true);
+        }
+        let path = self.path(key);
+        Ok(size(&path)? == Some(block.bytes().len() as u64) && read(&path)?.as_deref() == Some(block.bytes()))
     }
 
-    /// Its length, if it is there.
-    pub(super) fn size(&self, key: &Key) -> Result<Option<u64>, ContentError> {
-        size(&self.place(key))
-    }
-
-    /// Writes a block, in place of a damaged one as well. Until [`Blocks::flush`] it can be read, but not survive a kill.
+    /// Writes a block that does not wait, in place of a damaged one as well. Until [`Blocks::flush`] it does not survive a kill.
     pub(super) fn write(&mut self, key: Key, block: &Block) -> Result<(), ContentError> {
         let mut usage = self.begin_change()?;
         let path = self.temporary.join(self.serial.to_string());
+        let writers = match self.writers.take() {
+            Some(writers) => writers,
+            None => Writers::start(self.are_read_soon).map_err(at(&self.dir))?,
+        };
+        self.writers.insert(writers).write(self.serial, path.clone(), block.clone())?;
         self.serial += 1;
-        let mut options = OpenOptions::new();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.write(true).create_new(true).open(&path);
-        file.and_then(|mut file| file.write_all(block.bytes())).map_err(at(&path))?;
-        let size = block.bytes().len() as u64;
+        let bytes = block.bytes().len() as u64;
         // A damaged block was counted with the length that it should have.
-        if self.size(&key)?.is_none() {
-            usage = Usage { bytes: usage.bytes + size, blocks: usage.blocks + 1 };
+        if size(&self.path(&key))?.is_none() {
+            usage = Usage { bytes: usage.bytes + bytes, blocks: usage.blocks + 1 };
         }
         self.usage = Some(usage);
-        self.waiting.insert(key, path);
-        self.waiting_bytes += size;
-        if self.waiting_bytes >= MAX_WAITING_BYTES || self.waiting.len() >= MAX_WAITING_FILES {
-            self.flush()?;
+        self.waiting.blocks.insert(key, path);
+        self.waiting.bytes += bytes;
+        if self.waiting.bytes >= MAX_WAITING_BYTES || self.waiting.blocks.len() >= MAX_WAITING_FILES {
+            self.begin_naming()?;
+        }
+        Ok(())
+    }
+
+    /// Begins a flush, unless one is going on.
+    pub(super) fn begin_flush(&mut self) -> Result<(), ContentError> {
+        let is_going_on = self.naming.as_ref().is_some_and(|naming| !naming.thread.is_finished());
+        if is_going_on { Ok(()) } else { self.begin_naming() }
+    }
+
+    /// Has what waits synchronised and named, while more is written.
+    fn begin_naming(&mut self) -> Result<(), ContentError> {
+        self.end_naming()?;
+        let Some(writers) = self.writers.as_ref().filter(|_| !self.waiting.blocks.is_empty()) else { return Ok(()) };
+        let (written, end, dir) = (writers.shared(), self.serial, self.dir.clone());
+        let batch = Arc::new(std::mem::take(&mut self.waiting));
+        let named = Arc::clone(&batch);
+        let thread = thread::Builder::new().name("blocks".to_owned());
+        let name = move || {
+            let dirs = named.name(&dir, &written, end);
+            if let Err(ContentError::Io { path, error }) = &dirs {
+                // What comes later may link to what is lost.
+                written.fail(path, error);
+            }
+            dirs
+        };
+        let thread = thread.spawn(name).map_err(at(&self.dir))?;
+        self.naming = Some(Naming { batch, thread });
+        Ok(())
+    }
+
+    /// Waits for all that is to be written.
+    fn check(&self) -> Result<(), ContentError> {
+        self.writers.as_ref().map_or(Ok(()), |writers| writers.shared().written_before(self.serial))
+    }
+
+    fn end_naming(&mut self) -> Result<(), ContentError> {
+        if let Some(Naming { thread, .. }) = self.naming.take() {
+            self.named.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
         Ok(())
     }
 
     /// Synchronises what waits, and gives it its names. A block that was written survives a kill and a power cut from
     /// then on.
+    ///
+    /// # Errors
+    /// Those of earlier writes and flushes, too: what was written then is lost.
     pub(super) fn flush(&mut self) -> Result<(), ContentError> {
-        if self.waiting.is_empty() {
+        self.begin_naming()?;
+        self.end_naming()?;
+        self.check()?;
+        if self.named.is_empty() {
             return Ok(());
         }
-        sync(&self.temporary, self.waiting.values().map(PathBuf::as_path))?;
-        let mut dirs: Vec<PathBuf> = Vec::new();
-        for (key, temporary) in &self.waiting {
-            let path = self.path(key);
-            let dir = path.parent().unwrap_or(&self.dir);
-            if !dirs.iter().any(|known| known == dir) {
-                private_file::create_dir(dir).map_err(at(dir))?;
-                dirs.push(dir.to_owned());
-            }
-            fs::rename(temporary, &path).map_err(at(&path))?;
-        }
-        dirs.push(self.dir.clone());
-        sync(&self.dir, dirs.iter().map(PathBuf::as_path))?;
-        self.waiting.clear();
-        self.waiting_bytes = 0;
+        self.named.insert(self.dir.clone());
+        sync(&self.dir, self.named.iter().map(PathBuf::as_path))?;
+        self.named.clear();
         Ok(())
     }
 
     /// Removes a block that does not wait. Returns the bytes that this frees.
     pub(super) fn remove(&mut self, key: &Key) -> Result<u64, ContentError> {
         let usage = self.begin_change()?;
-        let Some(size) = self.size(key)? else { return Ok(0) };
         let path = self.path(key);
+        let Some(size) = size(&path)? else { return Ok(0) };
         fs::remove_file(&path).map_err(at(&path))?;
         let bytes = usage.bytes.saturating_sub(size);
         self.usage = Some(Usage { bytes, blocks: usage.blocks.saturating_sub(1) });
@@ -265,8 +379,13 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
+        let is_flushed = self.waiting.blocks.is_empty() && self.naming.is_none() && self.named.is_empty();
+        if let Some(Naming { thread, .. }) = self.naming.take() {
+            // The next process that opens the store finds nobody else at work in it.
+            let _ = thread.join();
+        }
         // What was not flushed was not promised, so it is not in the usage: the next process counts.
-        if let Some(Usage { bytes, blocks }) = self.usage.filter(|_| self.waiting.is_empty()) {
+        if let Some(Usage { bytes, blocks }) = self.usage.filter(|_| is_flushed && self.check().is_ok()) {
             let _ = private_file::replace(&self.usage_file, format!("{bytes} {blocks}\n").as_bytes());
         }
     }
@@ -281,8 +400,18 @@ fn sync<'a>(dir: &Path, paths: impl ExactSizeIterator<Item = &'a Path>) -> Resul
     }
     #[cfg(not(target_os = "linux"))]
     let _ = dir;
-    for path in paths {
-        File::open(path).and_then(|file| file.sync_all()).map_err(at(path))?;
-    }
-    Ok(())
+    let paths: Vec<&Path> = paths.collect();
+    let each = |paths: &[&Path]| {
+        paths.iter().try_for_each(|path| File::open(path).and_then(|file| file.sync_all()).map_err(at(path)))
+    };
+    // Some at a time, which the system then synchronises together.
+    let (first, others) = paths.split_at(paths.len().min(paths.len().div_ceil(SYNCS_AT_A_TIME)));
+    thread::scope(|scope| {
+        let others: Vec<_> = others.chunks(first.len().max(1)).map(|paths| scope.spawn(move || each(paths))).collect();
+        let synced = each(first);
+        others
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .fold(synced, Result::and)
+    })
 }

@@ -8,6 +8,7 @@
 //!              pins/direct/CID
 //!              usage                   bytes and number of blocks, while no process writes
 //!              tmp/                    what is not whole yet
+//!              wanted                  while a process waits for another that has the store open
 //! ```
 //!
 //! Every file is written under `tmp`, synchronised and renamed, so that a kill or a power cut leaves whole files only, and
@@ -21,6 +22,7 @@ mod reader;
 mod store;
 mod version;
 mod watch;
+mod writers;
 
 pub use self::blocks::Usage;
 pub use self::error::ContentError;

@@ -1,7 +1,9 @@
 //! Reading the store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
 
 use super::blocks::{self, Key, Usage};
 use super::error::ContentError;
@@ -13,6 +15,9 @@ use crate::ipld::{Block, Cid, Codec, HashFunction, Metadata};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 
+/// Blocks of a file that are read at a time: at most 16 MiB.
+const READ_AHEAD: usize = 8;
+
 /// Reads a store, beside the process that has it open. Every block has a name only while it is whole, and is checked
 /// whenever it is read, so no lock is needed: at worst a block that is collected meanwhile is missing.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub struct ContentReader {
     blocks: PathBuf,
     /// The chain beside the store.
     chain: Option<TreeReader>,
+    /// Whether blocks are read that are not likely to be read again soon.
+    is_once: bool,
 }
 
 impl ContentReader {
@@ -32,12 +39,18 @@ impl ContentReader {
     /// [`ContentError::Version`].
     pub fn open(dir: &Path) -> Result<Self, ContentError> {
         version::check(dir)?;
-        Ok(Self { dir: dir.to_owned(), blocks: blocks::dir(dir), chain: None })
+        Ok(Self { dir: dir.to_owned(), blocks: blocks::dir(dir), chain: None, is_once: false })
     }
 
     /// The store's directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Reads blocks that are not likely to be read again soon, and leaves the system's page cache to others.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { is_once: true, ..self }
     }
 
     /// Has every header of the chain, too: 80 bytes by their double SHA-256, as `bitcoin-block` names them.
@@ -62,7 +75,8 @@ impl ContentReader {
         }
         let key = Key::of(cid);
         let path = blocks::path(&self.blocks, &key);
-        let bytes = match blocks::read(&path)? {
+        let read = if self.is_once { blocks::read_once } else { blocks::read };
+        let bytes = match read(&path)? {
             Some(bytes) => bytes,
             None => self.header(cid).ok_or(ContentError::Missing { cid: (*cid).into() })?.to_bytes().to_vec(),
         };
@@ -127,7 +141,8 @@ impl ContentReader {
         Ok(reader.found())
     }
 
-    /// Gives the bytes of a file in order, from one byte to before another, to `write`.
+    /// Gives the bytes of a file in order, from one byte to before another, to `write`. Reads and checks some blocks at a time, on
+    /// all cores.
     ///
     /// # Errors
     /// [`ContentError`], and those of `write`.
@@ -138,9 +153,18 @@ impl ContentReader {
         mut write: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut reader = FileReader::new(root, range);
+        let mut ahead: HashMap<Cid, Result<Block, ContentError>> = HashMap::new();
         while let Some(cid) = reader.wanted() {
-            let block = self.get(&cid)?;
-            write(reader.supply(block.bytes()).map_err(ContentError::Read)?)?;
+            if !ahead.contains_key(&cid) {
+                // What is left of earlier ones comes later, behind parts that are not known yet.
+                if ahead.len() > 2 * READ_AHEAD {
+                    ahead.clear();
+                }
+                let next: Vec<Cid> = reader.upcoming().take(READ_AHEAD).collect();
+                ahead.par_extend(next.into_par_iter().map(|cid| (cid, self.get(&cid))));
+            }
+            let Some(block) = ahead.remove(&cid) else { continue };
+            write(reader.supply(block?.bytes()).map_err(ContentError::Read)?)?;
         }
         Ok(())
     }

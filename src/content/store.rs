@@ -1,7 +1,8 @@
 //! The store as a whole: blocks that are checked when they are read, pins, a limit, and the removal of what no pin keeps.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use crate::ipld::read::DagReader;
 use crate::ipld::{Block, Cid, Codec};
 use crate::storage::private_file;
 
+/// Name of the file that those make who wait for the store.
+const WANTED: &str = "wanted";
 /// Time between two tries to open a store that another process has open.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,11 +53,17 @@ impl ContentStore {
             Err(TryLockError::Error(error)) => return Err(at(&path)(error)),
         }
         version::check_or_write(dir)?;
+        // Others who wait make it again.
+        match fs::remove_file(dir.join(WANTED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&dir.join(WANTED))(error)),
+            _ => {}
+        }
         let (blocks, pins, reader) = (Blocks::open(dir)?, Pins::open(dir)?, ContentReader::open(dir)?);
         Ok(Self { dir: dir.to_owned(), blocks, pins, reader, max_bytes, put: HashSet::new(), _lock: lock })
     }
 
-    /// Opens the store as [`ContentStore::open`], and waits for other processes that have it open until `patience` says no.
+    /// Opens the store as [`ContentStore::open`], and waits for other processes that have it open until `patience` says no. They
+    /// can see that somebody waits: [`ContentStore::is_wanted`].
     ///
     /// # Errors
     /// [`ContentError::InUse`] then, and those of [`ContentStore::open`].
@@ -65,7 +74,11 @@ impl ContentStore {
     ) -> Result<Self, ContentError> {
         loop {
             match Self::open(dir, max_bytes) {
-                Err(ContentError::InUse { .. }) if patience() => std::thread::sleep(PAUSE),
+                Err(ContentError::InUse { .. }) if patience() => {
+                    let wanted = dir.join(WANTED);
+                    private_file::touch(&wanted).map_err(at(&wanted))?;
+                    std::thread::sleep(PAUSE);
+                }
                 opened => return opened,
             }
         }
@@ -87,6 +100,11 @@ impl ContentStore {
     pub fn close(mut self) -> Result<Put, ContentError> {
         self.flush()?;
         Ok(Put(std::mem::take(&mut self.put)))
+    }
+
+    /// Blocks that are put from now on are likely to be read soon, and are kept in the page cache.
+    pub fn expect_reading(&mut self) {
+        self.blocks.are_read_soon = true;
     }
 
     /// Does not collect these blocks either.
@@ -120,8 +138,7 @@ impl ContentStore {
         }
         let key = Key::of(block.cid());
         let needed = block.bytes().len() as u64;
-        let is_known =
-            self.blocks.size(&key)? == Some(needed) && self.blocks.read(&key)?.as_deref() == Some(block.bytes());
+        let is_known = self.blocks.has(&key, block)?;
         self.put.insert(key.clone());
         if is_known {
             return Ok(());
@@ -137,10 +154,23 @@ impl ContentStore {
         self.blocks.write(key, block)
     }
 
-    /// Brings all blocks to the disk.
+    /// Whether another process, or another part of this one, waits for the store.
+    pub fn is_wanted(&self) -> bool {
+        self.dir.join(WANTED).exists()
+    }
+
+    /// Begins to bring all blocks to the disk, where others can read them, unless that is going on.
     ///
     /// # Errors
     /// The file system's.
+    pub fn begin_flush(&mut self) -> Result<(), ContentError> {
+        self.blocks.begin_flush()
+    }
+
+    /// Brings all blocks to the disk.
+    ///
+    /// # Errors
+    /// The file system's, also of blocks that were put before: they are lost then, and the store takes no others.
     pub fn flush(&mut self) -> Result<(), ContentError> {
         self.blocks.flush()
     }
@@ -190,5 +220,56 @@ impl ContentStore {
             key.raw_cid().iter().for_each(&mut removed);
         }
         Ok(collected)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipld::HashFunction;
+
+    fn block(number: u32) -> Block {
+        let bytes = number.to_le_bytes().repeat(50_000);
+        Block::check(Cid::v1(Codec::RAW, HashFunction::Sha2_256, &bytes).unwrap(), bytes).unwrap()
+    }
+
+    /// More than are named together: some wait, some get their names meanwhile, some have them.
+    #[test]
+    fn blocks_have_their_names_after_a_flush() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
+        let blocks: Vec<Block> = (0..500).map(block).collect();
+        // Each twice: once as new, once as one that waits.
+        blocks.iter().for_each(|block| [block; 2].iter().for_each(|block| store.put(block).unwrap()));
+        store.flush().unwrap();
+        for block in &blocks {
+            assert_eq!(store.reader().get(block.cid()).unwrap(), *block);
+            assert_eq!(store.reader().clone().once().get(block.cid()).unwrap(), *block);
+        }
+        blocks.iter().for_each(|block| store.put(block).unwrap());
+        let usage = Usage { bytes: 500 * 200_000, blocks: 500 };
+        drop(store);
+        assert_eq!(ContentReader::open(dir.path()).unwrap().usage().unwrap(), usage);
+        assert_eq!(std::fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    /// A block that was taken can turn out later not to be on the disk: then nothing that comes after is taken or pinned.
+    #[test]
+    fn after_a_failed_write_nothing_is_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
+        store.put(&block(1)).unwrap();
+        store.flush().unwrap();
+        std::fs::remove_dir(dir.path().join("tmp")).unwrap();
+        let pin = Pin { cid: *block(2).cid(), kind: PinKind::Recursive, name: String::new() };
+        let _ = store.put(&block(2));
+        for _ in 0..2 {
+            assert!(matches!(store.pin(&pin), Err(ContentError::Io { .. })));
+            assert!(matches!(store.put(&block(3)), Err(ContentError::Io { .. })));
+        }
+        drop(store);
+        let reader = ContentReader::open(dir.path()).unwrap();
+        assert_eq!(reader.usage().unwrap(), Usage { bytes: 200_000, blocks: 1 }, "counted anew");
+        assert_eq!(reader.pins().unwrap(), []);
     }
 }

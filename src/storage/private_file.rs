@@ -55,6 +55,14 @@ pub fn open(path: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Makes an empty file, unless there is a file.
+///
+/// # Errors
+/// The file system's.
+pub fn touch(path: &Path) -> io::Result<()> {
+    owner_only().write(true).create(true).truncate(false).open(path).map(drop)
+}
+
 /// Waits for the lock of a file and takes it. Dropping the returned [`File`] releases it.
 ///
 /// The lock is advisory and on a separate file, `NAME.lock`, because the file itself is replaced when it is written.

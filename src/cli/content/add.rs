@@ -24,8 +24,8 @@ use crate::ipld::{
     MaxFileLinks, Metadata, Mode, Mtime, OptionsError, Profile, Root,
 };
 
-/// Blocks that may wait for the thread that writes them: at most 64 MiB.
-const WAITING_BLOCKS: usize = 32;
+/// Blocks that may wait for the thread that stores them: at most 16 MiB.
+const WAITING_BLOCKS: usize = 8;
 
 /// Options of `cairn content add`.
 #[derive(Debug, clap::Args)]
@@ -287,7 +287,7 @@ pub fn run(args: &Args, open: impl FnOnce() -> anyhow::Result<ContentStore>, com
     if args.quieter && !args.silent { print_line(&last.to_string()) } else { Ok(()) }
 }
 
-/// Adds and pins. A thread of its own writes blocks, while others are read and hashed.
+/// Adds and pins. A thread of its own stores blocks, while others are read and hashed.
 fn store(
     args: &Args,
     paths: &[PathBuf],
@@ -333,7 +333,7 @@ fn add(
     let mut entries = Vec::new();
     for path in paths {
         entries.push(if is_stream(path) {
-            let root = walk.file(io::stdin().lock(), rules.metadata).context("cannot read stdin")?;
+            let root = walk.stream(io::stdin().lock(), rules.metadata).context("cannot read stdin")?;
             let name = args.stdin_name.clone().unwrap_or_else(|| root.cid.to_string());
             (walk.added)(Path::new(&name), root, false);
             root.named(name)

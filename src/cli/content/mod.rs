@@ -77,16 +77,17 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let open =
         || -> anyhow::Result<ContentStore> { Ok(ContentStore::open_within(&dir, args.content_max, STORE_PATIENCE)?) };
     let read = || ContentReader::open(&dir);
+    let read_once = || read().map(ContentReader::once);
     match args.command {
         ContentCommand::Add(args) => add::run(&args, open, common),
-        ContentCommand::Cat(args) => show::cat(&args, &read()?, common),
-        ContentCommand::Get(args) => get::run(&args, &read()?, common),
+        ContentCommand::Cat(args) => show::cat(&args, &read_once()?, common),
+        ContentCommand::Get(args) => get::run(&args, &read_once()?, common),
         ContentCommand::Ls(args) => show::ls(&args, &read()?, common),
         ContentCommand::Stat(stat) => show::stat(&stat, &read()?, args.content_max, common),
         ContentCommand::Pin(args) => keep::pin(args, open, &read()?, common),
         ContentCommand::Gc(args) => keep::gc(&args, &mut open()?, common),
-        ContentCommand::Verify => keep::verify(&read()?, common),
-        ContentCommand::Export(args) => car::export(&args, &read()?, common),
+        ContentCommand::Verify => keep::verify(&read_once()?, common),
+        ContentCommand::Export(args) => car::export(&args, &read_once()?, common),
         ContentCommand::Import(args) => car::import(&args, &mut open()?, common),
         ContentCommand::Provide(args) => network::provide(&args, &read()?, common),
         ContentCommand::Find(args) => network::find(&args, common),

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::ipld::{self, Block, DirectoryBuilder, FileBuilder, Metadata, Mode, Mtime, Options, Root};
+use crate::ipld::{self, BATCH_BYTES, Block, DirectoryBuilder, FileBuilder, Metadata, Mode, Mtime, Options, Root};
 
-/// Bytes that are read at a time.
-const READ_BYTES: usize = 256 << 10;
+/// Memory for bytes that are read: of two pieces, one is read while the other is hashed.
+const PIECES: usize = 2;
 
 /// What of the file system is added, and how.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,8 @@ pub struct Walk<'a> {
     pub store: Option<FileId>,
     /// The directories above, which a link may lead back to.
     above: Vec<FileId>,
+    /// Memory for the bytes of a file.
+    piece: Vec<u8>,
 }
 
 impl<'a> Walk<'a> {
@@ -68,7 +72,7 @@ impl<'a> Walk<'a> {
         progress: &'a dyn Fn(u64),
         store: Option<FileId>,
     ) -> Self {
-        Self { rules, sink, added, progress, store, above: Vec::new() }
+        Self { rules, sink, added, progress, store, above: Vec::new(), piece: Vec::new() }
     }
 
     /// Adds what is at `path`, printed as `shown`.
@@ -98,21 +102,59 @@ impl<'a> Walk<'a> {
         Ok(root)
     }
 
-    /// Adds the bytes of a file or stream.
-    pub fn file(&mut self, mut input: impl Read, metadata: Metadata) -> anyhow::Result<Root> {
+    /// Adds the bytes of a stream.
+    pub fn stream(&mut self, mut input: impl Read, metadata: Metadata) -> anyhow::Result<Root> {
         let mut builder = FileBuilder::new(&self.rules.options, metadata);
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            match input.read(&mut buffer) {
-                Ok(0) => return builder.finish(&mut self.sink),
-                Ok(count) => {
-                    builder.write(&buffer[..count], &mut self.sink)?;
-                    (self.progress)(count as u64);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+        while self.piece(&mut builder, &mut input)? {}
+        builder.finish(&mut self.sink)
+    }
+
+    /// Adds the bytes of a file. Of a large one, a thread of its own reads on while bytes are hashed.
+    fn file(&mut self, mut input: File, metadata: Metadata) -> anyhow::Result<Root> {
+        let mut builder = FileBuilder::new(&self.rules.options, metadata);
+        if self.piece(&mut builder, &mut input)? {
+            self.read_on(&mut builder, input)?;
         }
+        builder.finish(&mut self.sink)
+    }
+
+    /// Adds as many bytes as are hashed together. `false` if the input has ended.
+    fn piece(&mut self, builder: &mut FileBuilder, input: &mut impl Read) -> anyhow::Result<bool> {
+        self.piece.resize(BATCH_BYTES, 0);
+        let count = read_full(input, &mut self.piece)?;
+        builder.write(&self.piece[..count], &mut self.sink)?;
+        (self.progress)(count as u64);
+        Ok(count == BATCH_BYTES)
+    }
+
+    /// Adds what follows in a large file.
+    fn read_on(&mut self, builder: &mut FileBuilder, mut input: File) -> anyhow::Result<()> {
+        thread::scope(|scope| {
+            let (free, emptied) = mpsc::channel::<Vec<u8>>();
+            let (filled, pieces) = mpsc::sync_channel(PIECES);
+            for _ in 0..PIECES {
+                free.send(vec![0; BATCH_BYTES])?;
+            }
+            let reader = thread::Builder::new().name("reader".to_owned());
+            reader.spawn_scoped(scope, move || {
+                for mut piece in emptied {
+                    let count = read_full(&mut input, &mut piece);
+                    let is_last = count.as_ref().map_or(true, |count| *count < piece.len());
+                    // Fails if nobody reads on.
+                    if filled.send((piece, count)).is_err() || is_last {
+                        return;
+                    }
+                }
+            })?;
+            for (piece, count) in pieces {
+                let count = count?;
+                builder.write(&piece[..count], &mut self.sink)?;
+                (self.progress)(count as u64);
+                // Fails after the last.
+                let _ = free.send(piece);
+            }
+            Ok(())
+        })
     }
 
     fn directory(&mut self, path: &Path, shown: &Path, metadata: Metadata) -> anyhow::Result<Root> {
@@ -123,6 +165,20 @@ impl<'a> Walk<'a> {
         }
         builder.finish(metadata, &self.rules.options, &mut self.sink)
     }
+}
+
+/// Reads until a piece is full or the input ends.
+fn read_full(input: &mut impl Read, piece: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match input.read(&mut piece[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// Names and paths of a directory's entries, in order.

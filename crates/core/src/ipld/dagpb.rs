@@ -5,7 +5,7 @@
 //! names, and any name twice; within a link, fields in order.
 
 use super::cid::Cid;
-use super::proto::{Fields, Value, bytes_len, put_bytes, put_number, put_varint, varint_len};
+use super::proto::{Fields, Value, bytes_len, put_bytes, put_bytes_head, put_number, put_varint, varint_len};
 use super::{CidError, FormatError};
 
 const NODE: &str = "dag-pb node";
@@ -45,6 +45,13 @@ pub fn encode(links: &[Link], data: &[u8]) -> Vec<u8> {
         put_number(&mut out, 3, link.size);
     }
     put_bytes(&mut out, 1, data);
+    out
+}
+
+/// What comes before the data in a node without links.
+pub fn encode_head(data: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes_len(0) + varint_len(data as u64));
+    put_bytes_head(&mut out, 1, data);
     out
 }
 
@@ -144,6 +151,9 @@ mod tests {
             node.links().map(|link| Link { cid: link.cid, name: link.name.to_vec(), size: link.size }).collect();
         assert_eq!(read, links);
         assert_eq!(bytes.len(), links.iter().map(Link::encoded_len).sum::<usize>() + 6);
+        for data in [&[][..], &[7; 300]] {
+            assert_eq!([&encode_head(data.len()), data].concat(), encode(&[], data));
+        }
     }
 
     #[test]

@@ -1,18 +1,31 @@
 //! A file as blocks, in the layouts of Kubo: [`Layout::Balanced`] and [`Layout::Trickle`].
 //!
 //! Bytes come in any pieces. Leaves are hashed a few at a time, on all cores; their links wait in a node for each level
-//! of the tree. So a file of any size takes the memory of [`BATCH_BYTES`] and of `depth × links` links.
+//! of the tree. So a file of any size takes the memory of some times [`BATCH_BYTES`] and of `depth × links` links.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::block::Block;
 use super::cid::{Cid, Codec};
 use super::dagpb::{self, Link};
-use super::options::{Layout, Options};
+use super::options::{ChunkSize, Layout, Options};
 use super::unixfs::{Data, Kind, Metadata};
 
 /// Bytes of leaves that are hashed together: enough for some cores, at 256 KiB each.
-const BATCH_BYTES: usize = 8 << 20;
+pub const BATCH_BYTES: usize = 4 << 20;
+const _: () = assert!(BATCH_BYTES > ChunkSize::MAX);
+/// Batches whose memory is used again.
+const MAX_SLABS: usize = 8;
+/// Where a leaf of a batch begins in memory: a disk can be given it without a copy.
+const LEAF_ALIGNMENT: usize = 4_096;
+/// Bytes of a chunk from which on that is worth the room.
+const MIN_ALIGNED: usize = 64 << 10;
+/// Most bytes of a leaf around those of the file: some tags, and four numbers.
+const LEAF_FRAME: usize = 64;
 /// Subtrees of the same depth in a node of the trickle layout.
 const TRICKLE_REPEAT: usize = 4;
 
@@ -79,10 +92,11 @@ impl Inner {
 pub struct FileBuilder {
     options: Options,
     metadata: Metadata,
-    /// Whole chunks, and an unfinished one at the end.
-    chunks: Vec<Vec<u8>>,
-    /// Chunks hashed before.
-    hashed: u64,
+    /// Bytes of the file that are in no block yet: whole chunks, and an unfinished one at the end.
+    held: Vec<u8>,
+    /// Whether there are blocks.
+    has_blocks: bool,
+    slabs: Slabs,
     tree: Tree,
 }
 
@@ -93,31 +107,31 @@ impl FileBuilder {
             Layout::Balanced => Tree::Balanced(Vec::new()),
             Layout::Trickle => Tree::Trickle(vec![Frame::new(None)]),
         };
-        Self { options: *options, metadata, chunks: Vec::new(), hashed: 0, tree }
+        Self { options: *options, metadata, held: Vec::new(), has_blocks: false, slabs: Slabs::default(), tree }
     }
 
-    /// Takes the next bytes of the file.
+    /// Takes the next bytes of the file: best [`BATCH_BYTES`] at a time, of which few are copied, but for the blocks.
     ///
     /// # Errors
     /// Those of `sink`, after which the builder is of no use.
     pub fn write<E>(&mut self, mut bytes: &[u8], sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<(), E> {
         let size = self.options.chunk_size.bytes();
-        while !bytes.is_empty() {
-            match self.chunks.last_mut() {
-                Some(chunk) if chunk.len() < size => {
-                    let (now, later) = bytes.split_at(bytes.len().min(size - chunk.len()));
-                    chunk.extend(now);
-                    bytes = later;
-                }
-                // A whole batch waits until it is known that it does not end the file.
-                _ => {
-                    if self.chunks.len() * size >= BATCH_BYTES {
-                        self.hash_chunks(sink)?;
-                    }
-                    self.chunks.push(Vec::with_capacity(size.min(bytes.len())));
-                }
-            }
+        // More than a chunk, so none of its chunks is the whole file.
+        if self.held.len() + bytes.len() >= BATCH_BYTES {
+            let missing = (size - self.held.len() % size) % size;
+            let (now, later) = bytes.split_at(missing.min(bytes.len()));
+            self.held.extend_from_slice(now);
+            let (whole, rest) = later.split_at(later.len() / size * size);
+            bytes = rest;
+            let mut held = std::mem::take(&mut self.held);
+            let chunks = held.len() / size * size;
+            self.make_leaves(&held[..chunks], sink)?;
+            self.make_leaves(whole, sink)?;
+            // Its room is used again. If a part of a chunk is left in it, no more bytes have come.
+            held.drain(..chunks);
+            self.held = held;
         }
+        self.held.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -126,45 +140,94 @@ impl FileBuilder {
     /// # Errors
     /// Those of `sink`.
     pub fn finish<E>(mut self, sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<Root, E> {
-        let is_single = self.hashed == 0 && self.chunks.len() <= 1 && self.options.layout == Layout::Balanced;
-        if is_single {
-            let chunk = self.chunks.pop().unwrap_or_default();
-            let block = self.leaf(chunk, self.metadata);
+        let is_single = !self.has_blocks && self.held.len() <= self.options.chunk_size.bytes();
+        if is_single && self.options.layout == Layout::Balanced {
+            let block = self.leaf(&self.held);
             let root = Root::over(&block, &[]);
             sink(block)?;
             return Ok(root);
         }
-        self.hash_chunks(sink)?;
+        let held = std::mem::take(&mut self.held);
+        self.make_leaves(&held, sink)?;
         self.tree.finish(&self.options, self.metadata, sink)
     }
 
-    fn leaf(&self, chunk: Vec<u8>, metadata: Metadata) -> Block {
+    /// A leaf that is the whole file.
+    fn leaf(&self, chunk: &[u8]) -> Block {
+        let (codec, parts) = self.leaf_parts(chunk, self.metadata);
+        self.options.block(codec, parts.concat())
+    }
+
+    /// The bytes of a leaf, those of the file in the middle.
+    fn leaf_parts<'a>(&self, chunk: &'a [u8], metadata: Metadata) -> (Codec, [Cow<'a, [u8]>; 3]) {
         if self.options.raw_leaves && self.metadata.is_none() {
-            return self.options.block(Codec::RAW, chunk);
+            return (Codec::RAW, [Cow::default(), chunk.into(), Cow::default()]);
         }
         let kind = match self.options.layout {
             Layout::Balanced => Kind::File,
             Layout::Trickle => Kind::Raw,
         };
-        let data = Data { bytes: &chunk, file_size: Some(chunk.len() as u64), metadata, ..Data::new(kind) };
-        self.options.block(Codec::DAG_PB, dagpb::encode(&[], &data.encode()))
+        let data = Data { bytes: chunk, file_size: Some(chunk.len() as u64), metadata, ..Data::new(kind) };
+        let [before, bytes, after] = data.encode_parts();
+        let head = dagpb::encode_head(before.len() + bytes.len() + after.len());
+        (Codec::DAG_PB, [[head, before.into_owned()].concat().into(), bytes, after])
     }
 
-    fn hash_chunks<E>(&mut self, sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<(), E> {
-        let chunks = std::mem::take(&mut self.chunks);
-        self.hashed += chunks.len() as u64;
-        let hash = |chunk: Vec<u8>| {
-            let file_size = chunk.len() as u64;
-            let block = self.leaf(chunk, Metadata::NONE);
-            let link = Root::over(&block, &[]).named("");
-            (block, Part { link, file_size })
-        };
-        let leaves: Vec<(Block, Part)> = chunks.into_par_iter().map(hash).collect();
-        for (block, leaf) in leaves {
-            sink(block)?;
-            self.tree.push(leaf, &self.options, sink)?;
+    /// Makes leaves of chunks, of which only the last may be shorter than the others.
+    fn make_leaves<E>(&mut self, bytes: &[u8], sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<(), E> {
+        let size = self.options.chunk_size.bytes();
+        let alignment = if size < MIN_ALIGNED { 1 } else { LEAF_ALIGNMENT };
+        let room = (size.min(bytes.len()) + LEAF_FRAME).next_multiple_of(alignment);
+        for batch in bytes.chunks((BATCH_BYTES / room).max(1) * size) {
+            self.has_blocks = true;
+            let mut memory = self.slabs.take();
+            let slab = Arc::make_mut(&mut memory);
+            let needed = batch.len().div_ceil(size) * room;
+            if slab.len() < needed + LEAF_ALIGNMENT {
+                slab.resize(needed + LEAF_ALIGNMENT, 0);
+            }
+            let first = slab.as_ptr().align_offset(LEAF_ALIGNMENT).min(LEAF_ALIGNMENT);
+            let make = |(room, chunk): (&mut [u8], &[u8])| {
+                let (codec, parts) = self.leaf_parts(chunk, Metadata::NONE);
+                let mut len = 0;
+                for part in &parts {
+                    room[len..len + part.len()].copy_from_slice(part);
+                    len += part.len();
+                }
+                (self.options.cid(codec, &room[..len]), len, chunk.len())
+            };
+            let rooms = slab[first..first + needed].par_chunks_mut(room);
+            let leaves: Vec<(Cid, usize, usize)> = rooms.zip(batch.par_chunks(size)).map(make).collect();
+            self.slabs.give(&memory);
+            for ((cid, len, chunk), start) in leaves.into_iter().zip((first..).step_by(room)) {
+                let block = Block::made_within(cid, Arc::clone(&memory), start..start + len);
+                let link = Root::over(&block, &[]).named("");
+                sink(block)?;
+                self.tree.push(Part { link, file_size: chunk as u64 }, &self.options, sink)?;
+            }
         }
         Ok(())
+    }
+}
+
+/// Memory of batches of leaves: that of earlier ones is used again when none of their blocks is left, for fresh memory costs
+/// as much time as hashing.
+#[derive(Debug, Default)]
+struct Slabs(VecDeque<Arc<Vec<u8>>>);
+
+impl Slabs {
+    /// Some that no block is in.
+    fn take(&mut self) -> Arc<Vec<u8>> {
+        let free = self.0.iter_mut().position(|slab| Arc::get_mut(slab).is_some());
+        free.and_then(|at| self.0.remove(at)).unwrap_or_default()
+    }
+
+    /// Remembers it for later.
+    fn give(&mut self, slab: &Arc<Vec<u8>>) {
+        if self.0.len() == MAX_SLABS {
+            self.0.pop_front();
+        }
+        self.0.push_back(Arc::clone(slab));
     }
 }
 

@@ -25,7 +25,7 @@ pub mod read;
 pub use block::{Block, BlockError, MAX_BLOCK_BYTES};
 pub use cid::{Cid, CidError, Codec};
 pub use directory::{DirectoryBuilder, is_entry_name, symlink};
-pub use file::{FileBuilder, Root};
+pub use file::{BATCH_BYTES, FileBuilder, Root};
 pub use hash::{HashFunction, MAX_IDENTITY_BYTES};
 pub use options::{
     Choices, ChunkSize, CidVersion, Fanout, InlineLimit, Layout, MaxFileLinks, Options, OptionsError, Profile,

@@ -283,13 +283,18 @@ impl Default for Options {
 impl Options {
     /// Names a block.
     pub(super) fn block(&self, codec: Codec, bytes: Vec<u8>) -> Block {
+        Block::made(self.cid(codec, &bytes), bytes)
+    }
+
+    /// The name of a block.
+    pub(super) fn cid(&self, codec: Codec, bytes: &[u8]) -> Cid {
         let inline = self.inline.filter(|limit| bytes.len() <= limit.0).map(|_| HashFunction::Identity);
         let cid = match self.cid_version {
-            CidVersion::V0 if codec == Codec::DAG_PB && inline.is_none() => Cid::v0(&bytes),
-            _ => Cid::v1(codec, inline.unwrap_or(self.hash), &bytes),
+            CidVersion::V0 if codec == Codec::DAG_PB && inline.is_none() => Cid::v0(bytes),
+            _ => Cid::v1(codec, inline.unwrap_or(self.hash), bytes),
         };
         // Chosen as the hash of all blocks, the identity names those that are short enough.
-        let cid = cid.or_else(|| Cid::v1(codec, HashFunction::Sha2_256, &bytes));
-        Block::made(cid.expect("only the identity has a limit"), bytes)
+        let cid = cid.or_else(|| Cid::v1(codec, HashFunction::Sha2_256, bytes));
+        cid.expect("only the identity has a limit")
     }
 }

@@ -85,9 +85,14 @@ pub fn put_number(out: &mut Vec<u8>, field: u64, value: u64) {
 
 /// Appends a field of wire type 2.
 pub fn put_bytes(out: &mut Vec<u8>, field: u64, bytes: &[u8]) {
-    put_varint(out, field << 3 | 2);
-    put_varint(out, bytes.len() as u64);
+    put_bytes_head(out, field, bytes.len());
     out.extend(bytes);
+}
+
+/// Appends what comes before the bytes of a field of wire type 2.
+pub fn put_bytes_head(out: &mut Vec<u8>, field: u64, length: usize) {
+    put_varint(out, field << 3 | 2);
+    put_varint(out, length as u64);
 }
 
 /// Appends a field of wire type 5.

@@ -1,7 +1,9 @@
 //! The data of a [UnixFS](https://specs.ipfs.tech/unixfs/) node: what kind of entry it is, its sizes, mode and time.
 
+use std::borrow::Cow;
+
 use super::FormatError;
-use super::proto::{Fields, Value, bytes_len, put_bytes, put_fixed32, put_number, varint_len};
+use super::proto::{Fields, Value, put_bytes, put_bytes_head, put_fixed32, put_number, varint_len};
 use crate::primitives::varint;
 
 const DATA: &str = "UnixFS data";
@@ -149,24 +151,31 @@ impl<'a> Data<'a> {
 
     /// Its bytes, as Kubo writes them: fields in order, those not set left out.
     pub fn encode(&self) -> Vec<u8> {
-        let sizes: usize = self.block_sizes.iter().map(|size| 1 + varint_len(*size)).sum();
-        let mut out = Vec::with_capacity(bytes_len(self.bytes.len()) + sizes + 48);
-        put_number(&mut out, 1, self.kind as u64);
+        self.encode_parts().concat()
+    }
+
+    /// The same in three parts, the bytes of the file in the middle: a node around them is put together with one copy of
+    /// them.
+    pub(super) fn encode_parts(&self) -> [Cow<'a, [u8]>; 3] {
+        let mut before = Vec::with_capacity(16);
+        put_number(&mut before, 1, self.kind as u64);
         if !self.bytes.is_empty() {
-            put_bytes(&mut out, 2, self.bytes);
+            put_bytes_head(&mut before, 2, self.bytes.len());
         }
+        let sizes: usize = self.block_sizes.iter().map(|size| 1 + varint_len(*size)).sum();
+        let mut after = Vec::with_capacity(sizes + 48);
         if let Some(size) = self.file_size {
-            put_number(&mut out, 3, size);
+            put_number(&mut after, 3, size);
         }
-        self.block_sizes.iter().for_each(|size| put_number(&mut out, 4, *size));
+        self.block_sizes.iter().for_each(|size| put_number(&mut after, 4, *size));
         if let Some(code) = self.hash_type {
-            put_number(&mut out, 5, code);
+            put_number(&mut after, 5, code);
         }
         if let Some(fanout) = self.fanout {
-            put_number(&mut out, 6, fanout);
+            put_number(&mut after, 6, fanout);
         }
-        self.metadata.put(&mut out);
-        out
+        self.metadata.put(&mut after);
+        [before.into(), self.bytes.into(), after.into()]
     }
 
     /// Reads it. Fields that the format does not have are skipped, as in any protobuf message; of one that comes twice,

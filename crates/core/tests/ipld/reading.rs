@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cairn_core::ipld::car::{self, CarError, CarReader};
 use cairn_core::ipld::read::{DagReader, DirectoryReader, FileReader, PathReader, ReadError};
 use cairn_core::ipld::{
-    Block, Choices, ChunkSize, Cid, DirectoryBuilder, DirectoryError, Fanout, FileBuilder, InlineLimit, Layout,
-    MaxFileLinks, Metadata, Mode, Options, Root,
+    BATCH_BYTES, Block, Choices, ChunkSize, Cid, DirectoryBuilder, DirectoryError, Fanout, FileBuilder, InlineLimit,
+    Layout, MaxFileLinks, Metadata, Mode, Options, Root,
 };
 use proptest::prelude::*;
 
@@ -92,6 +92,46 @@ pub fn small_options(chunk: u64, links: u64, layout: Layout, inline: Option<u64>
         ..Choices::default()
     };
     choices.options().unwrap()
+}
+
+/// However the bytes of a file come, its blocks are the same and in the same order: leaves are made in batches, of memory that
+/// is used again when no block is left in it.
+#[test]
+fn pieces_make_no_difference() {
+    // More than two batches, and no multiple of anything.
+    let bytes: Vec<u8> = (0..2 * BATCH_BYTES as u64 + 123_457).map(|n| (n * n % 65_521 % 251) as u8).collect();
+    for (chunk, layout) in [(262_144, Layout::Balanced), (1_000_003, Layout::Balanced), (300_000, Layout::Trickle)] {
+        let options = small_options(chunk, 174, layout, None);
+        let blocks_of = |lengths: &[usize], are_kept: bool| {
+            let (mut cids, mut kept) = (Vec::new(), Vec::new());
+            let mut sink = |block: Block| {
+                assert_eq!(block.cid().names(block.bytes()), Some(true));
+                cids.push(*block.cid());
+                if are_kept {
+                    kept.push(block);
+                }
+                Ok::<(), DirectoryError>(())
+            };
+            let mut builder = FileBuilder::new(&options, Metadata::NONE);
+            let (mut rest, mut lengths) = (&bytes[..], lengths.iter().cycle());
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(rest.len().min(*lengths.next().unwrap()));
+                builder.write(piece, &mut sink).unwrap();
+                rest = after;
+            }
+            builder.finish(&mut sink).unwrap();
+            assert!(
+                kept.iter().all(|block| block.cid().names(block.bytes()) == Some(true)),
+                "kept blocks are unchanged"
+            );
+            cids
+        };
+        let whole = blocks_of(&[bytes.len()], true);
+        for lengths in [&[1_000][..], &[BATCH_BYTES], &[BATCH_BYTES - 10, 20, 7], &[chunk as usize, 3 * chunk as usize]]
+        {
+            assert_eq!(blocks_of(lengths, false), whole, "{chunk} {lengths:?}");
+        }
+    }
 }
 
 proptest! {

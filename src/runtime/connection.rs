@@ -25,7 +25,7 @@ use crate::p2p::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
 use crate::p2p::{Direction, PeerAddr, PeerId};
 
 /// Bytes asked of a socket at once.
-const READ_BYTES: usize = 32 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// How long a closing connection may still write its last messages, such as a refusal.
 const LINGER: Duration = Duration::from_secs(1);
 

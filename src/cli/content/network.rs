@@ -1,8 +1,12 @@
 //! `cairn content provide` and `find`: content among nodes. The node in the data directory, or another, does it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
+use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -12,9 +16,12 @@ use crate::cli::client::{ClientArgs, call};
 use crate::content::{ContentError, ContentReader};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
+use crate::rpc::client::Client;
 
 /// Longer than a node takes for a lookup, and for announcing what it found.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// Time between two looks at what a fetch has brought.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Options of `cairn content provide`.
 #[derive(Debug, clap::Args)]
@@ -57,7 +64,7 @@ pub struct FetchArgs {
 }
 
 /// Whether an error says that a block is not here, or not as it should be.
-fn is_lacking(error: &anyhow::Error) -> bool {
+pub fn is_lacking(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<ContentError>(), Some(ContentError::Missing { .. } | ContentError::Damaged { .. }))
 }
 
@@ -89,25 +96,20 @@ impl FetchArgs {
         &self.node
     }
 
-    /// Fetches a part of what is at the end of a path, because reading it failed with `error`.
+    /// Fetches a part of what is at the end of a path, because reading it failed with `error`. Calls `meanwhile` again and
+    /// again until all is here.
     ///
     /// # Errors
-    /// That error, if it has another cause, the network is not to be asked, or no node runs; and those of the fetch.
+    /// That error, if it has another cause, the network is not to be asked, or no node runs; those of `meanwhile`, and those of
+    /// the fetch.
     pub fn fetch(
         &self,
         path: &ContentPath,
         extent: Extent,
         error: anyhow::Error,
         common: &Common,
+        mut meanwhile: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        #[derive(Deserialize)]
-        struct Status {
-            complete: bool,
-            bytes: u64,
-            fetched_bytes: u64,
-            sources: u64,
-            liars: Vec<String>,
-        }
         if self.offline || !is_lacking(&error) {
             return Err(error);
         }
@@ -116,24 +118,55 @@ impl FetchArgs {
             Err(no_node) => return Err(error.context(format!("it is not here, and cannot be fetched: {no_node:#}"))),
         };
         let bar = bytes_bar(0, common.json());
-        let mut told = 0;
         let first = [json!(path.to_string()), json!(self.timeout), json!(1)];
         let params: Vec<Value> = first.into_iter().chain(extent.params()).collect();
-        loop {
-            let status: Status = call(&node, "fetchcontent", &params)?;
-            bar.set_position(status.bytes);
-            bar.set_message(format!("from {}", counted(status.sources, "peer")));
-            for liar in status.liars.iter().skip(told) {
-                bar.suspend(|| eprintln!("{liar} sent false content, and was dropped"));
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Dropped at the end of the fetch.
+            let (fetching, fetched) = mpsc::channel::<()>();
+            let (bar, params, is_over) = (&bar, &params, &is_over);
+            let watching = thread::Builder::new().name("fetch".to_owned()).spawn_scoped(scope, move || {
+                let _fetching = fetching;
+                watch(&node, params, bar, is_over)
+            })?;
+            while fetched.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = meanwhile() {
+                    is_over.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
-            told = told.max(status.liars.len());
-            if status.complete {
-                tracing::debug!(bytes = status.fetched_bytes, "fetched");
-                bar.finish_and_clear();
-                return Ok(());
-            }
+            watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+/// Watches a fetch until it has ended, or is over for the caller.
+fn watch(node: &Client, params: &[Value], bar: &ProgressBar, is_over: &AtomicBool) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Status {
+        complete: bool,
+        bytes: u64,
+        fetched_bytes: u64,
+        sources: u64,
+        liars: Vec<String>,
+    }
+    let mut told = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let status: Status = call(node, "fetchcontent", params)?;
+        bar.set_position(status.bytes);
+        bar.set_message(format!("from {}", counted(status.sources, "peer")));
+        for liar in status.liars.iter().skip(told) {
+            bar.suspend(|| eprintln!("{liar} sent false content, and was dropped"));
+        }
+        told = told.max(status.liars.len());
+        if status.complete {
+            tracing::debug!(bytes = status.fetched_bytes, "fetched");
+            break;
         }
     }
+    Ok(())
 }
 
 /// Announces content.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::network::{Extent, FetchArgs};
+use super::network::{Extent, FetchArgs, is_lacking};
 use super::progress::bytes_bar;
 use super::{Common, ContentPath, chain};
 use crate::cli::{OutputError, print_line};
@@ -60,7 +60,7 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
         let (cid, size) = match file_at(path, store) {
             Ok(file) => file,
             Err(error) => {
-                args.network.fetch(path, Extent::Block, error, common)?;
+                args.network.fetch(path, Extent::Block, error, common, || Ok(()))?;
                 file_at(path, store)?
             }
         };
@@ -79,7 +79,11 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
         if let Err(error) = write(&mut from) {
             // No more than is to be written.
             let extent = Extent::Bytes { offset: from, length: end - from };
-            args.network.fetch(path, extent, error, common)?;
+            let mut write_on = || match write(&mut from) {
+                Err(error) if is_lacking(&error) => Ok(()),
+                written => written,
+            };
+            args.network.fetch(path, extent, error, common, &mut write_on)?;
             write(&mut from)?;
         }
         bar.finish_and_clear();

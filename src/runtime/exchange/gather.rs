@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc::UnboundedSender};
 
-use super::keeper::{HOLD, Writer};
+use super::keeper::{REST, Writer};
 use super::turns::Turns;
 use super::walk::{Part, Walk};
 use super::{FetchError, Progress};
@@ -131,7 +131,7 @@ impl Gatherer<'_> {
     /// Waits for the next block that is one of those asked for, and stores it. Its names, and its bytes.
     fn arrived(&mut self) -> Result<(Vec<Cid>, Vec<u8>), FetchError> {
         loop {
-            let arrival = match self.arrivals.recv_timeout(HOLD) {
+            let arrival = match self.arrivals.recv_timeout(REST) {
                 Ok(arrival) => arrival,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     // Others need not wait for what may never come.

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::fetches::{FetchStatus, Fetches, Wanted};
 use self::keeper::Keeper;
+use self::serve::Served;
 use self::turns::Turns;
 pub use self::walk::Part;
 use super::link::NodeLink;
@@ -190,6 +191,7 @@ struct Shared {
     reader: ContentReader,
     keeper: Keeper,
     turns: Turns,
+    served: Served,
     peers: Mutex<BTreeMap<PeerId, Arc<Peer>>>,
     /// Counts the changes of `peers`.
     changes: watch::Sender<u64>,
@@ -208,6 +210,7 @@ impl Exchange {
             reader: ContentReader::open(dir)?,
             keeper: Keeper::new(PathBuf::from(dir), config.max_bytes),
             turns: Turns::new(config.upload),
+            served: Served::default(),
             peers: Mutex::default(),
             changes: watch::Sender::new(0),
             room: Arc::new(Semaphore::new(MAX_RECEIVED_BYTES)),

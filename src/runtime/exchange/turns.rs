@@ -18,7 +18,7 @@ pub(super) struct Turns(Arc<Mutex<State>>);
 
 struct State {
     free: usize,
-    /// At most one of each peer.
+    /// A few of each peer at most.
     waiting: Vec<(NodeId, oneshot::Sender<()>)>,
     ledger: Ledger,
     /// Bytes a second.

@@ -41,6 +41,8 @@ const CONTACTS: usize = 8;
 /// Time-out of every wait; not part of a measurement.
 const TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
+/// Time in which few messages come when the nodes have got to know each other.
+const CALM: Duration = Duration::from_secs(1);
 
 /// Options of the benchmark.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -213,6 +215,25 @@ async fn directory(count: u16, dir: &Path) -> anyhow::Result<Vec<Figure>> {
     measured
 }
 
+/// Messages that a node has received.
+fn received(node: &Running) -> u64 {
+    node.handle().network_totals().received.by_kind().map(|(_, messages)| messages.count).sum()
+}
+
+/// Waits until the nodes, which have all joined at once, have made their first lookups: until they receive a message a second.
+async fn until_calm(nodes: &[Running]) {
+    let all = || nodes.iter().map(received).sum::<u64>();
+    let mut before = all();
+    loop {
+        tokio::time::sleep(CALM).await;
+        let now = all();
+        if now - before <= nodes.len() as u64 {
+            return;
+        }
+        before = now;
+    }
+}
+
 async fn find_and_fetch(nodes: &[Running], dir: &Path, site: &Path, copied: Duration) -> anyhow::Result<Vec<Figure>> {
     let wanted = CONTACTS.min(nodes.len() - 1);
     for node in nodes {
@@ -224,6 +245,7 @@ async fn find_and_fetch(nodes: &[Running], dir: &Path, site: &Path, copied: Dura
         };
         timeout(TIMEOUT, acquainted).await.context("the nodes do not find each other")??;
     }
+    timeout(TIMEOUT, until_calm(nodes)).await.context("the nodes do not come to rest")?;
     let (first, last) = (nodes.len() / 2, nodes.len() - 1);
     let place = dir.join(format!("node-{first}"));
     let site = site.to_str().context("a path that is not UTF-8")?.to_owned();
@@ -266,9 +288,6 @@ async fn find_and_fetch(nodes: &[Running], dir: &Path, site: &Path, copied: Dura
     let found = timeout(TIMEOUT, finding).await.context("the lookup does not end")??;
     let named = first_named.context("no node named a provider")?;
     let exchange = seeker.exchange().context("no exchange")?;
-    let received = |node: &Running| -> u64 {
-        node.handle().network_totals().received.by_kind().map(|(_, messages)| messages.count).sum()
-    };
     let before = received(&nodes[last]);
     let (fetches, start) = (Fetches::default(), Instant::now());
     let fetching =

@@ -59,30 +59,29 @@ impl<'a> Layers<'a> {
         mut decode: impl FnMut(&[u8], &[u8]) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
         let (mut found, mut from) = (Vec::new(), first.to_vec());
-        let least = self.least.max(count);
+        let (least, mut of_log) = (self.least.max(count), LEAST_OF_LOG);
         loop {
-            // Up to where every layer was read.
-            let mut reached = last;
-            let mut merged: Vec<&Entry> = Vec::new();
             for (place, layer) in self.layers.iter_mut().enumerate() {
                 if !layer.ahead.has(&from) {
-                    let (least, end) = if place == 0 { (least, last) } else { (LEAST_OF_LOG, &END[..]) };
+                    let (least, end) = if place == 0 { (least, last) } else { (of_log, &END[..]) };
                     layer.ahead = Stretch::read(self.db, &layer.prefix, (&from, end), least)?;
                 }
-                let layer = &*layer;
-                reached = reached.min(&layer.ahead.last);
-                let entries = layer.ahead.from(&from);
+            }
+            // Up to where every layer was read.
+            let reached = self.layers.iter().map(|layer| &layer.ahead.last[..]).fold(last, Ord::min);
+            let mut merged: Vec<&Entry> = Vec::new();
+            for layer in &self.layers {
+                let entries = layer.ahead.between(&from, reached);
                 if !merged.is_empty() && !entries.is_empty() {
-                    // The sort is stable, so of equal keys the later layer's comes first.
+                    // The sort is stable, so of equal keys the later layer's comes first, and stays.
                     merged = entries.iter().chain(merged).collect();
                     merged.sort_by(|(one, _), (other, _)| one.cmp(other));
-                    merged.dedup_by(|(later, _), (first, _)| later == first);
+                    merged.dedup_by(|(hidden, _), (kept, _)| hidden == kept);
                 } else {
                     merged.extend(entries);
                 }
             }
-            let there =
-                merged.into_iter().take_while(|(key, _)| &key[..] <= reached).filter(|(_, value)| !value.is_empty());
+            let there = merged.into_iter().filter(|(_, value)| !value.is_empty());
             for (key, value) in there.take(count - found.len()) {
                 found.push(decode(key, value)?);
             }
@@ -90,6 +89,8 @@ impl<'a> Layers<'a> {
                 return Ok(found);
             }
             from = [reached, &[0]].concat();
+            // A log may say of many in a row that they are not there.
+            of_log = least.min(2 * of_log).max(of_log);
         }
     }
 }
@@ -118,8 +119,10 @@ impl Stretch {
         (&self.first[..]..=&self.last[..]).contains(&key)
     }
 
-    /// The entries from `key` on.
-    fn from(&self, key: &[u8]) -> &[Entry] {
-        &self.entries[self.entries.partition_point(|(other, _)| &other[..] < key)..]
+    /// The entries from one key to another.
+    fn between(&self, first: &[u8], last: &[u8]) -> &[Entry] {
+        let begin = self.entries.partition_point(|(key, _)| &key[..] < first);
+        let end = self.entries.partition_point(|(key, _)| &key[..] <= last);
+        &self.entries[begin..end]
     }
 }

@@ -20,7 +20,7 @@ use crate::primitives::tx::OutPoint;
 use crate::state::{Inner, Key, KeyRange, Leaf, StateId};
 
 /// Ranges of keys beyond which none is split.
-const MOST_RANGES: usize = 32;
+const MOST_RANGES: usize = 64;
 /// Entries that one batch removes.
 const CLEARED: usize = 16_384;
 

@@ -52,7 +52,7 @@ pub(super) struct Names {
 pub(super) struct Pages {
     pub tree: Tree,
     pub file: PageFile,
-    /// How often names were changed in the tree: before that, each time.
+    /// Counts changes of names in the tree: raised before names are changed, and after. So while it is odd, they change.
     flips: AtomicU64,
     /// The room in the file; `None` until it is asked for, since all names are read for that.
     space: Mutex<Option<Space>>,
@@ -96,9 +96,8 @@ impl Pages {
     pub fn page_at(&self, from: &[u8], names: &mut Option<Names>) -> Result<(PageScan, Option<Vec<u8>>), StoreError> {
         let mut found = self.following(names)?;
         if found.is_none() {
-            let flips = self.flips.load(Ordering::SeqCst);
             let first = self.first_from(&name(from))?;
-            (found, *names) = first.map(|(found, entries)| (found, Names { entries, flips })).unzip();
+            (found, *names) = first.map_or((None, None), |(found, names)| (Some(found), names));
         }
         let Some(Found { name, page, .. }) = found else { return Ok((PageScan::default(), None)) };
         let mut entries = Entries(&page);
@@ -146,18 +145,26 @@ impl Pages {
         Ok(self.first_from(at)?.map(|(found, _)| found))
     }
 
-    /// The same, and the names that follow.
-    fn first_from(&self, at: &[u8]) -> Result<Option<(Found, sled::Iter)>, StoreError> {
-        let mut missed = None;
+    /// The same, and the names that follow, unless names change just now.
+    fn first_from(&self, at: &[u8]) -> Result<Option<(Found, Option<Names>)>, StoreError> {
+        let mut seen = None;
         loop {
+            let flips = self.flips.load(Ordering::SeqCst);
             let mut entries = self.tree.from(at);
             let Some((name, place)) = self.tree.next(&mut entries)? else { return Ok(None) };
+            let is_still = flips.is_multiple_of(2) && self.flips.load(Ordering::SeqCst) == flips;
             let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
-            match self.file.read(extent)? {
-                Some(page) => return Ok(Some((Found { name: name.to_vec(), page, extent }, entries))),
+            let place = Some((name, extent));
+            match (self.file.read(extent)?, place) {
+                // One search may read the tree before a new name comes and after the old one has what is left. The next one
+                // finds both.
+                (Some(page), Some((name, extent))) if is_still || seen == Some((name.clone(), extent)) => {
+                    let names = is_still.then_some(Names { entries, flips });
+                    return Ok(Some((Found { name: name.to_vec(), page, extent }, names)));
+                }
+                (None, place) if seen == place => return Err(self.malformed()),
                 // It may have been replaced meanwhile, and its room used again: then the tree has another place by now.
-                None if missed != Some(extent) => missed = Some(extent),
-                None => return Err(self.malformed()),
+                (_, place) => seen = place,
             }
         }
     }
@@ -328,6 +335,7 @@ impl<'a> Writing<'a> {
                 None => self.pages.tree.remove(&name)?,
             }
         }
+        self.pages.flips.fetch_add(1, Ordering::SeqCst);
         self.bytes = 0;
         Ok(())
     }
@@ -361,7 +369,8 @@ pub(super) fn name(key: &[u8]) -> Vec<u8> {
     [&[UP_TO], key].concat()
 }
 
-fn last_key(name: &[u8]) -> Option<&[u8]> {
+/// The last key of the page of a name; `None` for the last page.
+pub(super) fn last_key(name: &[u8]) -> Option<&[u8]> {
     name.strip_prefix(&[UP_TO])
 }
 

@@ -564,7 +564,7 @@ impl DiskScan<'_> {
 /// The entries on the disk before a key, the last first, a page at a time.
 struct DiskScanBack<'a> {
     pages: &'a Pages,
-    before: &'a [u8],
+    before: Vec<u8>,
     /// The page to read next; `None` after the first of all.
     page: Option<Vec<u8>>,
     /// Those of a page, in the order of keys.
@@ -572,8 +572,8 @@ struct DiskScanBack<'a> {
 }
 
 impl<'a> DiskScanBack<'a> {
-    fn new(pages: &'a Pages, before: &'a [u8]) -> Self {
-        Self { pages, before, page: Some(pages::name(before)), entries: Vec::new() }
+    fn new(pages: &'a Pages, before: &[u8]) -> Self {
+        Self { pages, before: before.to_vec(), page: Some(pages::name(before)), entries: Vec::new() }
     }
 
     fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
@@ -582,7 +582,11 @@ impl<'a> DiskScanBack<'a> {
                 return Ok(Some(entry));
             }
             let Some(page) = self.page.take() else { return Ok(None) };
-            (self.entries, self.page) = self.pages.page_back(&page, self.before)?;
+            (self.entries, self.page) = self.pages.page_back(&page, &self.before)?;
+            // If that page goes meanwhile, the one that was just read is found in its place.
+            if let Some(last) = self.page.as_deref().and_then(pages::last_key) {
+                self.before = [last, &[0]].concat().min(std::mem::take(&mut self.before));
+            }
         }
     }
 }

@@ -84,7 +84,10 @@ impl<E> Prover<'_, E> {
                 leaves.partition_point(|leaf| leaf.key < *keys.first()),
                 leaves.partition_point(|leaf| leaf.key <= *keys.last()),
             ];
-            let leaves = leaves.get(begin..end).filter(|leaves| leaves.len() as u64 == node.count);
+            let is_whole = |leaves: &&[Leaf]| {
+                leaves.len() as u64 == node.count && leaves.is_sorted_by(|one, next| one.key < next.key)
+            };
+            let leaves = leaves.get(begin..end).filter(is_whole);
             return self.bucket(place, leaves.ok_or(SourceError::Damaged { place: *place })?);
         }
         match self.source.below(place, node)? {

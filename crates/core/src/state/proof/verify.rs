@@ -135,13 +135,12 @@ impl StateId {
         let page = KeyRange::new(*range.first(), end);
         let rest = end.next().and_then(|next| KeyRange::new(next, *range.last()));
         let (Some(page), Some(rest)) = (page, rest) else { return Err(StateProofError::PageEnd { end }) };
-        let Answer { leaves, after, .. } = self.check(&page, Question::Coins, proof)?;
+        let Answer { leaves, after, .. } = self.check_before(&page, Some(&rest), Question::Coins, proof)?;
         check_length(leaves.len(), leaves.len() == most)?;
         if leaves.last().is_none_or(|last| last.key != end) {
             return Err(StateProofError::PageEnd { end });
         }
-        let split = after.map(|(_, first)| first).filter(|first| first > rest.first() && rest.contains(first));
-        Ok(Page { leaves, rest: Some(rest), split })
+        Ok(Page { leaves, rest: Some(rest), split: after.map(|(_, first)| first) })
     }
 
     /// The coin under `key`, or that there is none: then it is spent, or was never made, or has another lock.
@@ -161,10 +160,21 @@ impl StateId {
     }
 
     fn check(&self, range: &KeyRange, question: Question, proof: &[u8]) -> Result<Answer, StateProofError> {
+        self.check_before(range, None, question, proof)
+    }
+
+    /// The same, and where most coins are in the range `rest`, which follows.
+    fn check_before(
+        &self,
+        range: &KeyRange,
+        rest: Option<&KeyRange>,
+        question: Question,
+        proof: &[u8],
+    ) -> Result<Answer, StateProofError> {
         if proof.len() > MAX_PROOF_BYTES {
             return Err(StateProofError::TooLarge { got: proof.len(), max: MAX_PROOF_BYTES });
         }
-        let mut verifier = Verifier { bytes: Reader::new(proof), range, question, answer: Answer::default() };
+        let mut verifier = Verifier { bytes: Reader::new(proof), range, rest, question, answer: Answer::default() };
         let top = match verifier.bytes.byte()? {
             EMPTY => None,
             tag => {
@@ -186,7 +196,7 @@ impl StateId {
 struct Answer {
     leaves: Vec<Leaf>,
     total: Total,
-    /// Of the hidden nodes after the range, the one with most coins: how many, and the first key at its place.
+    /// Of the hidden nodes in what follows, the one with most coins: how many, and the first key at its place.
     after: Option<(u64, Key)>,
 }
 
@@ -210,6 +220,7 @@ struct Read {
 struct Verifier<'a> {
     bytes: Reader<'a>,
     range: &'a KeyRange,
+    rest: Option<&'a KeyRange>,
     question: Question,
     answer: Answer,
 }
@@ -267,7 +278,9 @@ impl Verifier<'_> {
             (true, Some(_)) => Err(StateProofError::Superfluous { place: *place }),
             (false, None) => Err(StateProofError::Withheld { place: *place }),
             (true, None) if self.range.meets(&place.range()) => Ok(self.answer.add(&read.node)?),
-            (true, None) if place.first() > self.range.last() => {
+            (true, None)
+                if self.rest.is_some_and(|rest| place.first() > rest.first() && rest.covers(&place.range())) =>
+            {
                 self.answer.after = self.answer.after.max(Some((read.node.count, *place.first())));
                 Ok(())
             }

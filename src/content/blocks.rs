@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use super::error::{ContentError, at};
 use super::writers::{self, Writers};
-use crate::ipld::{Block, Cid};
+use crate::ipld::{Block, Cid, MAX_BLOCK_BYTES};
 use crate::storage::private_file;
 
 /// Bytes and files that wait under temporary names before they are synchronised together: few enough for a kill to
@@ -119,12 +119,15 @@ pub(super) fn read_once(path: &Path) -> Result<Option<Vec<u8>>, ContentError> {
 
     let once = || {
         let mut file = File::open(path)?;
-        let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+        // What is longer is damaged, and its first bytes show that.
+        let length = file.metadata()?.len().min(MAX_BLOCK_BYTES as u64 + 1);
+        let mut bytes = vec![0; length as usize];
         // Reads what is there already, and nothing from the disk.
         let there = preadv2(&file, &mut [IoSliceMut::new(&mut bytes)], 0, ReadWriteFlags::NOWAIT);
         if there != Ok(bytes.len()) {
             file.read_exact(&mut bytes)?;
-            fadvise(&file, 0, None, Advice::DontNeed)?;
+            // No harm is done where this fails.
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
         }
         Ok(bytes)
     };
@@ -310,8 +313,13 @@ impl Blocks {
             }
             dirs
         };
-        let thread = thread.spawn(name).map_err(at(&self.dir))?;
-        self.naming = Some(Naming { batch, thread });
+        match thread.spawn(name) {
+            Ok(thread) => self.naming = Some(Naming { batch, thread }),
+            Err(error) => {
+                writers.shared().fail(&self.dir, &error);
+                return Err(at(&self.dir)(error));
+            }
+        }
         Ok(())
     }
 
@@ -340,9 +348,13 @@ impl Blocks {
             return Ok(());
         }
         self.named.insert(self.dir.clone());
-        sync(&self.dir, self.named.iter().map(PathBuf::as_path))?;
+        let synced = sync(&self.dir, self.named.iter().map(PathBuf::as_path));
+        if let (Err(ContentError::Io { path, error }), Some(writers)) = (&synced, &self.writers) {
+            // The system says so once: the next flush would not know.
+            writers.shared().fail(path, error);
+        }
         self.named.clear();
-        Ok(())
+        synced
     }
 
     /// Removes a block that does not wait. Returns the bytes that this frees.
@@ -407,11 +419,14 @@ fn sync<'a>(dir: &Path, paths: impl ExactSizeIterator<Item = &'a Path>) -> Resul
     // Some at a time, which the system then synchronises together.
     let (first, others) = paths.split_at(paths.len().min(paths.len().div_ceil(SYNCS_AT_A_TIME)));
     thread::scope(|scope| {
-        let others: Vec<_> = others.chunks(first.len().max(1)).map(|paths| scope.spawn(move || each(paths))).collect();
+        let spawn = |paths| thread::Builder::new().spawn_scoped(scope, move || each(paths)).map_err(|_| paths);
+        let others: Vec<_> = others.chunks(first.len().max(1)).map(spawn).collect();
+        let wait = |other: Result<thread::ScopedJoinHandle<'_, _>, _>| match other {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // There was no thread for them.
+            Err(paths) => each(paths),
+        };
         let synced = each(first);
-        others
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .fold(synced, Result::and)
+        others.into_iter().map(wait).fold(synced, Result::and)
     })
 }

@@ -55,6 +55,8 @@ struct Orders {
     mining: Option<MiningOrder>,
     /// Until when it rests nevertheless.
     rest_until: Option<Instant>,
+    /// Whether it rests as long as the node is paused.
+    is_held: bool,
 }
 
 /// The work and the payee of the threads.
@@ -103,25 +105,32 @@ impl MiningControl {
     /// Mines for `payee` on so many threads from now on, or not at all without a thread. Without a payee, it is the last
     /// one; if there never was one, nothing is mined. When what it returns is complete, no block of what was mined before is still
     /// to come; nothing needs to wait for that.
-    pub fn set(&self, payee: Option<PublicKey>, threads: usize) -> impl Future<Output = ()> {
+    pub fn set(&self, payee: Option<PublicKey>, threads: usize) -> impl Future<Output = ()> + use<> {
         let payee = {
             let mut last = self.payee.lock().unwrap_or_else(PoisonError::into_inner);
             *last = payee.or(*last);
             *last
         };
         let order = payee.zip(NonZeroUsize::new(threads)).map(|(payee, threads)| MiningOrder { payee, threads });
-        self.change(move |present| present.mining = order)
+        self.change(|present| present.mining = order);
+        self.obeyed()
     }
 
     /// Has the miner rest for so long from now on, whether it is started meanwhile or not; with zero, a rest ends. A caller
     /// that vanishes so leaves no miner stopped. What it returns is as for [`MiningControl::set`].
-    pub fn rest(&self, how_long: Duration) -> impl Future<Output = ()> {
+    pub fn rest(&self, how_long: Duration) -> impl Future<Output = ()> + use<> {
         let until = (!how_long.is_zero()).then(|| Instant::now() + how_long);
-        self.change(move |present| present.rest_until = until)
+        self.change(|present| present.rest_until = until);
+        self.obeyed()
     }
 
-    /// Changes the orders, and waits until the task acts on them, or is gone.
-    fn change(&self, make: impl FnOnce(&mut Orders)) -> impl Future<Output = ()> {
+    /// Has the miner rest until it is told to go on, as if it had no other orders; these can be changed meanwhile.
+    pub(super) fn hold(&self, is_held: bool) -> impl Future<Output = ()> + use<> {
+        self.change(|present| present.is_held = is_held);
+        self.obeyed()
+    }
+
+    fn change(&self, make: impl FnOnce(&mut Orders)) {
         self.order.send_if_modified(|present| {
             let before = *present;
             make(present);
@@ -129,6 +138,10 @@ impl MiningControl {
             present.number += u64::from(is_other);
             is_other
         });
+    }
+
+    /// Waits until the task acts on the present orders, or is gone.
+    fn obeyed(&self) -> impl Future<Output = ()> + use<> {
         let (number, mut obeyed) = (self.order.borrow().number, self.obeyed.clone());
         async move {
             // It fails if the task is gone, and nothing is mined then.
@@ -175,9 +188,9 @@ async fn run_orders(
     meters: Arc<Meters>,
 ) {
     loop {
-        let Orders { number, mining, rest_until } = *orders.borrow_and_update();
+        let Orders { number, mining, rest_until, is_held } = *orders.borrow_and_update();
         obeys.send_replace(number);
-        let changed = match (mining, rest_until.filter(|until| *until > Instant::now())) {
+        let changed = match (mining.filter(|_| !is_held), rest_until.filter(|until| *until > Instant::now())) {
             (None, _) => orders.changed().await.is_ok(),
             (Some(_), Some(until)) => {
                 tokio::select! {

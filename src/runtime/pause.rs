@@ -10,25 +10,19 @@ use super::mining::MiningControl;
 /// Whether a node is paused, and what lets it go on.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
-    hold: Mutex<Option<Hold>>,
+    /// What a paused node waits for: that this is dropped.
+    hold: Mutex<Option<mpsc::Sender<()>>>,
     is_paused: watch::Sender<bool>,
-}
-
-/// What a paused node waits for: that this is dropped.
-#[derive(Debug)]
-struct Hold {
-    _release: mpsc::Sender<()>,
-    /// Mining threads to start again.
-    threads: usize,
 }
 
 impl Pause {
     /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
-    fn hold(&self) -> MutexGuard<'_, Option<Hold>> {
+    fn hold(&self) -> MutexGuard<'_, Option<mpsc::Sender<()>>> {
         self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the node's thread wait in a call, and its miner rest. `false` if it does already.
+    /// Has the node's thread wait in a call, and its miner rest. `false` if it does already. A caller that leaves meanwhile
+    /// changes nothing.
     pub(super) async fn begin(&self, link: &NodeLink, mining: &MiningControl) -> Result<bool, Stopped> {
         let (release, held) = mpsc::channel::<()>();
         {
@@ -36,33 +30,37 @@ impl Pause {
             if hold.is_some() {
                 return Ok(false);
             }
-            *hold = Some(Hold { _release: release, threads: mining.status().threads });
+            *hold = Some(release);
         }
-        mining.set(None, 0).await;
+        let resting = mining.hold(true);
         let (begun, begins) = oneshot::channel();
-        let link = link.clone();
+        let (link, is_paused) = (link.clone(), self.is_paused.clone());
         // It ends when the node goes on.
         tokio::spawn(async move {
+            resting.await;
             let standing = link.read(move |_, _| {
+                is_paused.send_replace(true);
                 // The caller may have left.
                 let _ = begun.send(());
                 // An error says that the other end was dropped, which is what this waits for.
                 let _ = held.recv();
+                is_paused.send_replace(false);
             });
             // A node that has stopped need not stand still.
             let _ = standing.await;
         });
         begins.await.map_err(|_| Stopped)?;
-        self.is_paused.send_replace(true);
         Ok(true)
     }
 
     /// Lets the thread go on, and the miner; `false` if they do.
     pub(super) fn end(&self, mining: &MiningControl) -> bool {
-        let Some(Hold { threads, .. }) = self.hold().take() else { return false };
-        self.is_paused.send_replace(false);
-        drop(mining.set(None, threads));
-        true
+        let is_held = self.hold().take().is_some();
+        if is_held {
+            self.is_paused.send_replace(false);
+            drop(mining.hold(false));
+        }
+        is_held
     }
 
     /// Whether the node is paused, and a way to wait until it is.

@@ -84,12 +84,13 @@ impl Snapshots {
         let mut kept = self.0.lock().await;
         let states = kept.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
         let miners: Vec<usize> = nodes.iter().map(|node| node.miner().status().threads).collect();
-        for node in nodes {
-            node.miner().set(None, 0).await;
+        let stops: Vec<_> = nodes.iter().map(|node| node.miner().set(None, 0)).collect();
+        for stop in stops {
+            stop.await;
         }
         let reverted = revert_all(nodes, states, name).await;
         for (node, threads) in nodes.iter().zip(miners) {
-            node.miner().set(None, threads).await;
+            drop(node.miner().set(None, threads));
         }
         let (ends, missing) = reverted?;
         // The nodes have dropped those that were taken later.

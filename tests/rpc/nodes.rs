@@ -49,7 +49,12 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
         fixture.refused(method, params, -1, "the node is paused");
     }
     fixture.refused("takesnapshot", json!(["one"]), -1, "this node is paused");
+    // What its miner is told now, it does when the node goes on.
+    fixture.call("setgenerate", json!([true, 1]));
+    assert_eq!(fixture.call("getblockcount", json!([])), json!(2));
     assert_eq!(fixture.call("resumenode", node), json!(true));
     assert_eq!(fixture.call("getpeerinfo", json!([])), json!([]));
+    wait_for("the miner", || (fixture.call("getblockcount", json!([])).as_u64() > Some(2)).then_some(()));
+    fixture.call("setgenerate", json!([false]));
     assert_eq!(fixture.generate(1, 1).len(), 1);
 }

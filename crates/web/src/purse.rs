@@ -115,7 +115,8 @@ impl Purse {
     /// A payment's proof.
     pub(crate) fn answered(&mut self, txid: &Txid, answer: Answer) {
         if let Some(sent) = self.sent.iter_mut().find(|sent| sent.txid == *txid) {
-            sent.found = answer.found.into_iter().next();
+            // That a peer does not know it proves nothing.
+            sent.found = answer.found.into_iter().next().or(sent.found.take());
         }
     }
 

@@ -280,6 +280,10 @@ impl Library {
             return Err(ContentFault::False { hash: block.hash });
         };
         peer.window = (peer.window + 1).min(AHEAD);
+        // Now there is a peer that has the file: finding it may have taken most of the time.
+        if self.given.is_empty() {
+            fetch.patience = Patience::full(now, PATIENCE);
+        }
         *self.given.entry(id).or_default() += checked.bytes().len() as u64;
         fetch.patience.earn(now, checked.bytes().len(), PATIENCE);
         fetch.missing.remove(&block.hash);
@@ -419,10 +423,10 @@ impl Peer {
         if self.asked.remove(hash) || self.late.remove(hash) { Ok(()) } else { Err(ContentFault::Unrequested) }
     }
 
-    /// It says that it does not have a block.
+    /// It says that it does not have a block, which costs it nothing: its stalls are not forgotten.
     fn lacks(&mut self, now: MonoTime, hash: &[u8]) -> Result<(), ContentFault> {
         self.answered(hash)?;
-        (self.patience, self.stalls) = (Patience::full(now, self.most()), 0);
+        self.patience = Patience::full(now, self.most());
         Ok(())
     }
 

@@ -57,9 +57,9 @@ async function run(module, genesis, peers, sought, told, changed) {
             } else if (kind === 6) told(new TextDecoder().decode(bytes));
             else if (kind === 10) {
                 const [, liar, lie] = /^(.*)\n([^]*)$/.exec(new TextDecoder().decode(bytes));
+                told(`${liar} lied: it ${lie}`);
                 // A page has another id the next time.
                 if (liar.startsWith("/")) barNode(network, liar, lie);
-                told(`${liar} lied: it ${lie}`);
             }
         }
         changed();

@@ -117,7 +117,11 @@ const lieOf = (network, address) => liars(network).get(hex(parseAddress(address)
 /** Bars a node that lied as long as this tab is open, whoever names it, and remembers it no more. */
 function barNode(network, liar, lie) {
     const all = [...liars(network).set(hex(parseAddress(liar).hash), lie)].slice(-MAX_LIARS);
-    sessionStorage.setItem(liarsPlace(network), JSON.stringify(all));
-    const others = knownNodes(network).filter((node) => lieOf(network, node) === undefined);
-    localStorage.setItem(nodesPlace(network), JSON.stringify(others));
+    try {
+        sessionStorage.setItem(liarsPlace(network), JSON.stringify(all));
+        const others = knownNodes(network).filter((node) => lieOf(network, node) === undefined);
+        localStorage.setItem(nodesPlace(network), JSON.stringify(others));
+    } catch {
+        // A full storage remembers less. The client itself calls no liar again.
+    }
 }

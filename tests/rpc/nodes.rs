@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cairn::primitives::height::Height;
 use serde_json::json;
 
 use crate::fixture::{Fixture, hex_of, key};
@@ -54,7 +55,8 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
     assert_eq!(fixture.call("getblockcount", json!([])), json!(2));
     assert_eq!(fixture.call("resumenode", node), json!(true));
     assert_eq!(fixture.call("getpeerinfo", json!([])), json!([]));
-    wait_for("the miner", || (fixture.call("getblockcount", json!([])).as_u64() > Some(2)).then_some(()));
+    let mut tip = handle.tip();
+    fixture.tokio.block_on(async { tip.wait_for(|tip| tip.height > Height::from_u32(2)).await.map(drop) }).unwrap();
     fixture.call("setgenerate", json!([false]));
     assert_eq!(fixture.generate(1, 1).len(), 1);
 }

@@ -215,6 +215,8 @@ pub(super) struct Blocks {
     naming: Option<Naming>,
     /// Where names were given since all of them were synchronised.
     named: BTreeSet<PathBuf>,
+    /// Whether the process before may have left without synchronising the names that it gave.
+    was_killed: bool,
     /// Temporary files made so far.
     serial: u64,
     /// `None` until it is asked for.
@@ -234,6 +236,7 @@ impl Blocks {
             waiting: Batch::default(),
             naming: None,
             named: BTreeSet::new(),
+            was_killed: !usage_file(store).exists(),
             serial: 0,
             usage: None,
             usage_file: usage_file(store),
@@ -344,6 +347,11 @@ impl Blocks {
         self.begin_naming()?;
         self.end_naming()?;
         self.check()?;
+        if self.was_killed {
+            for entry in fs::read_dir(&self.dir).map_err(at(&self.dir))? {
+                self.named.insert(entry.map_err(at(&self.dir))?.path());
+            }
+        }
         if self.named.is_empty() {
             return Ok(());
         }
@@ -354,6 +362,7 @@ impl Blocks {
             writers.shared().fail(path, error);
         }
         self.named.clear();
+        self.was_killed &= synced.is_err();
         synced
     }
 
@@ -391,7 +400,8 @@ impl Blocks {
 
 impl Drop for Blocks {
     fn drop(&mut self) {
-        let is_flushed = self.waiting.blocks.is_empty() && self.naming.is_none() && self.named.is_empty();
+        let is_flushed =
+            self.waiting.blocks.is_empty() && self.naming.is_none() && self.named.is_empty() && !self.was_killed;
         if let Some(Naming { thread, .. }) = self.naming.take() {
             // The next process that opens the store finds nobody else at work in it.
             let _ = thread.join();

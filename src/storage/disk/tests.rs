@@ -137,6 +137,50 @@ fn pages_that_become_empty_go() {
     assert_eq!(scan(&open(dir.path(), LAZY).unwrap(), &[7], &[], usize::MAX).len(), 400);
 }
 
+/// Scans a store in which pages are split and others go after some entries were seen: what stays is seen once, in order.
+fn scan_while_pages_change(is_back: bool, seen_before: usize) {
+    const KEYS: u32 = 600;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), LAZY).unwrap();
+    let key = |n: u32, rest: &[u8]| [&[7][..], &n.to_be_bytes(), rest].concat();
+    let mut batch = Batch::default();
+    (0..KEYS).for_each(|n| batch.put_new(key(n, &[]), [1; 60]));
+    store.commit(batch).unwrap();
+    store.flush().unwrap();
+    let goes = |n: u32| (100..250).contains(&n) || (400..500).contains(&n);
+    let mut seen = Vec::new();
+    let mut visit = |at: &[u8], _: &[u8]| {
+        if seen.len() == seen_before {
+            let mut batch = Batch::default();
+            for n in 0..KEYS {
+                match goes(n) {
+                    true => batch.delete(key(n, &[])),
+                    false => batch.put_new(key(n, &[1]), [2; 60]),
+                }
+            }
+            store.commit(batch).unwrap();
+            store.flush().unwrap();
+        }
+        seen.push(at.to_vec());
+        ControlFlow::Continue(())
+    };
+    match is_back {
+        true => store.scan_back(&[7], &[8], &mut visit).unwrap(),
+        false => store.scan(&[7], &[], &mut visit).unwrap(),
+    }
+    assert!(seen.is_sorted_by(|one, next| if is_back { one > next } else { one < next }), "once, and in order");
+    let missed = (0..KEYS).filter(|n| !goes(*n) && !seen.contains(&key(*n, &[]))).collect::<Vec<_>>();
+    assert!(missed.is_empty(), "{missed:?} after {seen_before}");
+}
+
+#[test]
+fn a_scan_sees_what_stays_once_while_pages_change() {
+    for seen_before in [0, 1, 30, 70, 150, 260, 320] {
+        scan_while_pages_change(false, seen_before);
+        scan_while_pages_change(true, seen_before);
+    }
+}
+
 /// Leaves in the file of pages what a power cut may: of what was not synced some is there, some is not, some is in part.
 fn tear(dir: &Path, unsynced: &Unsynced) {
     let file = std::fs::OpenOptions::new().write(true).open(dir.join("pages")).unwrap();

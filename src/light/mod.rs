@@ -51,7 +51,7 @@ use crate::p2p::message::{
     Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES,
     TipClaim,
 };
-use crate::p2p::misbehaviour::{BAN_POINTS, Offence};
+use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
@@ -117,7 +117,7 @@ pub enum Notice {
         /// Whether the peer says that it has it now.
         taken: bool,
     },
-    /// A peer lied and was disconnected.
+    /// A peer was disconnected for what it did, most often a lie.
     Lied(PeerAddr, Offence),
     /// A step of a call with the page of this id is to be done.
     Call(NodeId, Call),
@@ -456,10 +456,7 @@ impl Light {
             if self.peering.dialer.remove(&address) {
                 self.peering.ban_address(now, address.ip(), offence, &mut self.out);
             }
-            // Small faults that add up may be answers that came late.
-            if offence.points() >= BAN_POINTS {
-                self.notice(Notice::Lied(address, offence.clone()));
-            }
+            self.notice(Notice::Lied(address, offence.clone()));
         }
         // Pages come and go, each with a new id.
         if !address.is_page() {

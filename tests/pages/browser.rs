@@ -54,14 +54,22 @@ impl Browser {
 
     fn start(url: &str, device: Value) -> Self {
         let [chromium, chromedriver] = programs();
-        let mut driver = Command::new(chromedriver)
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let port = port(&mut driver);
+        // The port is chosen before it is taken for both protocols, and another test may take it in between.
+        let started = (0..5).find_map(|_| {
+            let mut driver = Command::new(chromedriver)
+                .arg("--port=0")
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("chromedriver starts");
+            let port = port(&mut driver);
+            if port.is_none() {
+                driver.wait().unwrap();
+            }
+            port.map(|port| (driver, port))
+        });
+        let (driver, port) = started.expect("chromedriver says its port");
         let profile = tempfile::tempdir().unwrap();
         let mut browser = Self { driver, port, session: "/session".to_owned(), profile };
         browser.begin(chromium, device);
@@ -282,18 +290,18 @@ impl Browser {
     }
 }
 
-/// The port that chromedriver says it has taken.
-fn port(driver: &mut Child) -> u16 {
+/// The port that chromedriver says it has taken; `None` if it ends.
+fn port(driver: &mut Child) -> Option<u16> {
     let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
     let port = loop {
-        let line = lines.next().expect("chromedriver says its port").unwrap();
+        let line = lines.next()?.unwrap();
         if let Some((_, rest)) = line.split_once("successfully on port ") {
             break rest.trim_end_matches('.').parse().unwrap();
         }
     };
     // What it says later must not fill the pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    port
+    Some(port)
 }
 
 impl Drop for Browser {

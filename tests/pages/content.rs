@@ -189,7 +189,7 @@ fn a_packet_of_thousands_of_wants_leaves_the_page_well() {
     // The module is there before the wants are, or else most are dropped.
     fetch(&browser, &cid);
     browser.view(&format!("#peer={}&peer={}", liar.address, address(&node)));
-    let told = format!("{} lied: it asked for too much at once", liar.address);
+    let told = format!("{} misbehaved: it asked for too much at once", liar.address);
     browser.wait(&format!("document.getElementById('log').textContent.includes('{told}')"));
     node.generate(1, &scene.owner);
     wait_for_height(&browser, 4);

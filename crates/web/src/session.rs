@@ -8,7 +8,7 @@ use cairn::light::{Call, Config, Headers, Light, Notice, PeerStatus, Question, S
 use cairn::p2p::frame::{Decoder, Frame, FrameError};
 use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
-use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::misbehaviour::{BAN_POINTS, Offence};
 use cairn::p2p::noise::{self, Carrier, Handshake, HandshakeError, Identity, Opener, RecordError, Sealer};
 use cairn::p2p::{self, Direction, Input, Now, PeerAddr, PeerId, Protocol, Transports};
 use cairn::primitives::amount::Amount;
@@ -524,7 +524,9 @@ impl Session {
                     let bytes = [&[frame.kind() as u8], frame.payload()].concat();
                     self.outputs.push_back(Output::Content(peer.0 as u32, bytes));
                 }
-                Notice::Lied(peer, offence) => self.outputs.push_back(Output::Lied(peer, offence)),
+                Notice::Lied(peer, offence) if offence.points() >= BAN_POINTS => {
+                    self.outputs.push_back(Output::Lied(peer, offence));
+                }
                 notice => {
                     let told = self.told(notice).map(Output::Tell);
                     self.outputs.extend(told);
@@ -602,6 +604,8 @@ impl Session {
         match notice {
             Notice::Synced => Some("Synced".to_owned()),
             Notice::NotProven(why) => Some(why.to_string()),
+            // Small faults that add up may be answers that came late, and no lies.
+            Notice::Lied(peer, offence) => Some(format!("{peer} misbehaved: it {offence}")),
             Notice::HandedOver { txid, peer, taken } => {
                 self.purse.handed_over(&txid, taken);
                 Some(format!("{peer} {} payment {txid}", if taken { "took" } else { "refused" }))
@@ -611,7 +615,6 @@ impl Session {
                 None
             }
             Notice::Answered(..)
-            | Notice::Lied(..)
             | Notice::Payment(_)
             | Notice::Watched { .. }
             | Notice::Proven

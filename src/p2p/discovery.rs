@@ -44,11 +44,9 @@ pub const ANNOUNCEMENT_BURST: u64 = 128;
 const ANNOUNCEMENT_RATE: Rate = Rate { gain: 1, most: ANNOUNCEMENT_BURST * ANSWER_TOKENS };
 /// Time between two removals of expired records, which are not used anyway.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
-/// Most dials for queries, checks and feelers, together with their brief connections that have a question open: more than all
-/// lookups need, so that slow dials do not delay them.
+/// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
+/// that slow dials do not delay them.
 pub const MAX_PENDING_DIALS: usize = 24;
-/// Most brief connections without an open question, beside these: those that wait do not delay a lookup.
-const MAX_LINGERING: usize = 24;
 /// Most of these that are checks of contacts.
 const MAX_CHECKS: usize = 4;
 /// Most contacts that wait for a check.
@@ -81,8 +79,6 @@ struct Conversation {
     id: NodeId,
     direction: Direction,
     brief: bool,
-    /// It is asked nothing more.
-    is_closing: bool,
     /// The questions that it has not answered, in the order in which they were asked.
     open: VecDeque<Question>,
     /// How many of its questions are answered.
@@ -95,17 +91,12 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// When to close its connection, if it is brief and not closed already.
+    /// When to close its connection, if it is brief.
     fn end(&self) -> Option<MonoTime> {
         let end = self.since + BRIEF_TIMEOUT;
         // The dialling side closes it.
-        let idle = self.is_own_brief() && self.open.is_empty();
-        (self.brief && !self.is_closing).then(|| if idle { end.min(self.last + LINGER) } else { end })
-    }
-
-    /// Whether it is a brief connection that this node dialled.
-    fn is_own_brief(&self) -> bool {
-        self.brief && self.direction == Direction::Outbound
+        let idle = self.direction == Direction::Outbound && self.open.is_empty();
+        self.brief.then(|| if idle { end.min(self.last + LINGER) } else { end })
     }
 }
 
@@ -218,7 +209,6 @@ impl Discovery {
             id,
             direction,
             brief,
-            is_closing: false,
             open: VecDeque::new(),
             allowance: Bucket::full(now.mono, ANSWER_RATE),
             announcements: Bucket::full(now.mono, ANNOUNCEMENT_RATE),
@@ -391,29 +381,9 @@ impl Discovery {
     }
 
     fn has_room(&self) -> bool {
-        let asked = |conversation: &&Conversation| conversation.is_own_brief() && !conversation.open.is_empty();
-        self.pending_dials.len() + self.conversations.values().filter(asked).count() < MAX_PENDING_DIALS
-    }
-
-    /// Closes brief connections that are over, and of those that linger the ones that have for longest, if they are too many.
-    fn close_brief(&mut self, now: Now, out: &mut Outbox) {
-        let (mut closing, mut lingering) = (Vec::new(), Vec::new());
-        for (peer, conversation) in self.conversations.iter().filter(|(_, conversation)| !conversation.is_closing) {
-            if conversation.end().is_some_and(|end| end <= now.mono) {
-                closing.push(*peer);
-            } else if conversation.is_own_brief() && conversation.open.is_empty() {
-                lingering.push((conversation.last, *peer));
-            }
-        }
-        lingering.sort_unstable();
-        let surplus = lingering.len().saturating_sub(MAX_LINGERING);
-        closing.extend(lingering[..surplus].iter().map(|(_, peer)| *peer));
-        for peer in closing {
-            out.close(peer, Reason::Brief);
-            if let Some(conversation) = self.conversations.get_mut(&peer) {
-                conversation.is_closing = true;
-            }
-        }
+        let outbound =
+            |conversation: &&Conversation| conversation.brief && conversation.direction == Direction::Outbound;
+        self.pending_dials.len() + self.conversations.values().filter(outbound).count() < MAX_PENDING_DIALS
     }
 
     /// Whether there may be something to [`Discovery::advance`] with.
@@ -428,7 +398,11 @@ impl Discovery {
 
     /// Advances lookups, checks and brief connections.
     pub(crate) fn advance(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        self.close_brief(now, out);
+        for (peer, conversation) in &self.conversations {
+            if conversation.end().is_some_and(|end| end <= now.mono) {
+                out.close(*peer, Reason::Brief);
+            }
+        }
         let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
         for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
             self.dial_failed(now, address, out);
@@ -488,7 +462,7 @@ impl Discovery {
         let there = self
             .conversations
             .iter()
-            .find(|(_, conversation)| conversation.contact == Some(contact) && !conversation.is_closing)
+            .find(|(_, conversation)| conversation.contact == Some(contact))
             .map(|(peer, _)| *peer);
         match (there, self.pending_dials.get_mut(&contact.address)) {
             (Some(peer), _) => self.question(now, peer, question, out),
@@ -538,7 +512,6 @@ impl Discovery {
             id: _,
             direction: _,
             brief: _,
-            is_closing: _,
             open: _,
             allowance: _,
             announcements: _,

@@ -34,8 +34,7 @@ fn nodes_that_prune_have_all_history_among_them() {
         known.as_array().unwrap().iter().filter(|known| known["bucket"].is_u64()).count()
     };
     for node in &nodes {
-        // Enough to find what the others archive.
-        wait_for("the nodes to get acquainted", || (contacts(node) >= 6).then_some(()));
+        wait_for("the nodes to get acquainted", || (contacts(node) >= 8).then_some(()));
     }
     for _ in 0..BLOCKS / 100 {
         first.generate(100, &miner);

@@ -223,11 +223,14 @@ impl Discovery {
                 self.on_reachable(now, contact);
                 self.send_queries(now, peer, &contact, out);
             }
-            // Dialling shows whether it listens there, which is worthwhile if the table has room.
-            Direction::Inbound if self.table.has_room(&id) && !self.table.knows(&contact.address) => {
-                self.check(contact);
-            }
-            Direction::Inbound => {}
+            Direction::Inbound => self.check_if_new(contact),
+        }
+    }
+
+    /// Dialling shows whether a node that dialled this one listens where it says, which is worthwhile if the table has room.
+    fn check_if_new(&mut self, contact: Contact) {
+        if self.table.has_room(&contact.id) && !self.table.knows(&contact.address) {
+            self.check(contact);
         }
     }
 
@@ -358,8 +361,13 @@ impl Discovery {
         }
         let question = conversation.open.pop_front()?;
         conversation.last = now.mono;
+        let (id, dialled_by, contact) = (conversation.id, conversation.direction, conversation.contact);
         self.changed = true;
-        Some((question, conversation.id))
+        // It was asked because others know it, and so its first check may have failed for a passing reason.
+        if let (Direction::Inbound, Some(contact)) = (dialled_by, contact) {
+            self.check_if_new(contact);
+        }
+        Some((question, id))
     }
 
     /// Dials an address once, as a feeler.

@@ -110,6 +110,12 @@ impl Peers {
         self.iter().find(|(_, peer)| peer.id == node)
     }
 
+    /// A connection with a node that has said hello, and what the node offers.
+    pub(crate) fn greeted(&self, node: NodeId) -> Option<(PeerId, u64)> {
+        let of = self.iter().filter(|(_, peer)| peer.id == node);
+        of.filter_map(|(id, peer)| Some((id, peer.hello.as_ref()?.services))).next()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {
         self.0.iter().map(|(id, peer)| (*id, peer))
     }

@@ -8,7 +8,7 @@ use cairn::consensus::params::Params;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::FrameError;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
-use cairn::p2p::kad::NodeId;
+use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, SERVICE_PAGES, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
@@ -429,6 +429,24 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
         assert_eq!(ended(&outputs), []);
         assert_eq!(bench.connections(), [newest]);
     }
+}
+
+/// Both dial at once, and the other's connection comes first. The own dial is closed, and has still shown who listens there.
+#[test]
+fn a_dial_that_is_closed_as_a_duplicate_makes_a_contact() {
+    let (mut bench, smaller, _) = rivals();
+    let address: PeerAddr = "10.0.0.1:7331".parse().unwrap();
+    bench.node.add_seed(bench.now, address, None);
+    assert_eq!(dials(&bench.after(Duration::from_secs(1))), [address]);
+    let (theirs, _) = bench.meets(smaller, "10.0.0.1:50000", Direction::Inbound);
+    bench.say(theirs, Message::Hello(Hello { listens: vec![address], ..hello() }));
+    assert!(bench.node.contacts().is_empty(), "it only says that it listens there");
+    let (own, outputs) = bench.meets(smaller, "10.0.0.1:7331", Direction::Outbound);
+    assert_eq!(ended(&outputs), [(own, Reason::Duplicate)]);
+    let contacts: Vec<Contact> = bench.node.contacts().contacts().copied().collect();
+    assert_eq!(contacts, [Contact { id: smaller, address }]);
+    let known = bench.node.known_addresses();
+    assert!(known.iter().all(|record| record.is_tried() && record.failures == 0), "{known:?}");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use cairn::primitives::target::Work;
 use cairn::sim::{NetworkConditions, Script, Sim};
 use cairn::storage::{MemoryStore, Store};
 
-use crate::connections::{Bench, dials, hello, id, reasons, sent};
+use crate::connections::{Bench, dials, hello, id, reasons, sent, sent_to};
 use crate::{Seed, mine, params, settles};
 
 /// A network of `n` nodes; each knows only the first.
@@ -302,6 +302,26 @@ fn a_private_address_from_a_public_peer_is_never_dialled() {
         sent(outputs).find_map(|message| if let Message::Nodes(told) = message { Some(told) } else { None })
     };
     assert_eq!(told(&outputs).unwrap(), [Contact { id: id(PeerId(1_000)), address }]);
+}
+
+/// A node that dialled this one is asked over its own connection, which does not show whether it listens anywhere.
+#[test]
+fn a_node_that_dialled_and_could_not_be_dialled_back_is_tried_again_when_others_name_it() {
+    let (seed, its): (PeerAddr, PeerAddr) = ("10.0.0.1:7331".parse().unwrap(), "10.0.0.2:7331".parse().unwrap());
+    let mut bench = Bench::new(Config { seeds: vec![seed], ..Config::default() });
+    assert_eq!(dials(&bench.node.drain().collect::<Vec<_>>()), [seed]);
+    let (peer, _) = bench.inbound("10.0.0.2:50000");
+    let outputs = bench.say(peer, Message::Hello(Hello { listens: vec![its], ..hello() }));
+    assert_eq!(dials(&outputs), [its]);
+    assert_eq!(dials(&bench.give(Input::ConnectFailed { address: its, found: None })), []);
+    let (known, outputs) = answer_dial(&mut bench, 1_000, seed);
+    assert!(sent_to(&outputs, known).iter().any(|message| matches!(message, Message::FindNode { .. })));
+    let outputs = bench.say(known, Message::Nodes(vec![Contact { id: id(peer), address: its }]));
+    assert!(sent_to(&outputs, peer).iter().any(|message| matches!(message, Message::FindNode { .. })), "{outputs:?}");
+    assert_eq!(dials(&bench.say(peer, Message::Nodes(Vec::new()))), [its]);
+    // One that is known is not.
+    bench.give(Input::Connected { peer: PeerId(1_001), address: its, direction: Direction::Outbound, id: id(peer) });
+    assert!(bench.node.contacts().knows(&its));
 }
 
 /// A visitor that only queries gets nothing unrequested, and does not count as a peer.

@@ -41,16 +41,20 @@ impl Node {
             }
             return self.refuse(now, id, (address, direction), Reason::SelfConnection);
         }
-        if brief
-            && let Some((older, _)) = self.peering.peers.connection_with(node).filter(|(_, peer)| peer.hello.is_some())
-        {
-            return self.on_duplicate_feeler(now, id, older, Contact { id: node, address });
+        let contact = Contact { id: node, address };
+        if brief && self.on_duplicate_dial(now, contact) {
+            return self.out.push(Output::Disconnect { peer: id, reason: Reason::Brief });
         }
         let older = self.peering.peers.lasting_with(node).next();
         if let Some((older, its)) = older {
             let dialled_by_smaller = (direction == Direction::Outbound) == (self.config.id < node);
             if its == direction || !dialled_by_smaller {
                 self.peering.pings.ping_now(now, older);
+                if direction == Direction::Outbound && self.on_duplicate_dial(now, contact) {
+                    // The address is good, and yet not worth another dial soon.
+                    self.peering.dialer.failed(now, &address);
+                    return self.close_new(id, (address, direction), Reason::Duplicate);
+                }
                 return self.refuse(now, id, (address, direction), Reason::Duplicate);
             }
         }
@@ -68,11 +72,17 @@ impl Node {
         }
     }
 
-    /// Refuses a new connection.
+    /// Refuses a new connection. If this node dialled it, the dial has failed.
     fn refuse(&mut self, now: Now, id: PeerId, (address, direction): (PeerAddr, Direction), reason: Reason) {
-        self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
         if direction == Direction::Outbound {
             self.on_dial_failed(now, address);
+        }
+        self.close_new(id, (address, direction), reason);
+    }
+
+    fn close_new(&mut self, id: PeerId, (address, direction): (PeerAddr, Direction), reason: Reason) {
+        self.out.push(Output::Disconnect { peer: id, reason: reason.clone() });
+        if direction == Direction::Outbound {
             self.out.event(Event::PeerDisconnected { peer: id, address, reason });
         }
     }

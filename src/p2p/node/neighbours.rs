@@ -7,7 +7,6 @@ use super::Node;
 use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::HandshakeInfo;
-use crate::p2p::interface::{Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
 use crate::p2p::peer_addr::PeerAddr;
@@ -52,14 +51,14 @@ impl Node {
             && self.peering.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
     }
 
-    /// A node dialled briefly is already a peer over another connection, which proves that it is reachable.
-    pub(super) fn on_duplicate_feeler(&mut self, now: Now, brief: PeerId, older: PeerId, contact: Contact) {
-        self.out.push(Output::Disconnect { peer: brief, reason: Reason::Brief });
-        let services =
-            self.peering.peers.get(older).and_then(|peer| peer.hello.as_ref()).map_or(0, |hello| hello.services);
+    /// A dialled node may have another connection that has said hello. `true` if so: then it is reachable at the address, and
+    /// gets over that connection what it was dialled for.
+    pub(super) fn on_duplicate_dial(&mut self, now: Now, contact: Contact) -> bool {
+        let Some((older, services)) = self.peering.peers.greeted(contact.id) else { return false };
         self.record_reachable(now, contact, services);
         self.protocols.discovery.on_reachable(now, contact);
         self.protocols.discovery.send_queries(now, older, &contact, &mut self.out);
+        true
     }
 
     /// A dialled node answered: records its address as reachable.

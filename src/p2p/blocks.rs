@@ -2,21 +2,23 @@
 //!
 //! Each node asks up to three peers to push new blocks immediately: those that recently delivered one first. All other
 //! peers announce headers, and are asked for compact blocks. A block with missing transactions is kept while they are
-//! requested, from several peers if several pushed it, so that a peer that withholds them delays nothing.
-//! [`super::download`] has the block's time-outs.
+//! requested from the peer that sent it first. If several pushed it, the next is asked after [`PATIENCE`], so that a peer
+//! that withholds them delays little. [`super::download`] has the block's time-outs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::consensus::check::MatchedBlock;
 use crate::mempool::Recent;
 use crate::p2p::compact::{CompactBlock, Partial};
-use crate::p2p::connection::{Direction, PeerId};
+use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::frame::Frame;
 use crate::p2p::message::Message;
 use crate::p2p::outbox::Outbox;
 use crate::primitives::block::Block;
 use crate::primitives::hash::{BlockHash, Txid};
+use crate::primitives::time::MonoTime;
 
 /// Most peers that are asked to push (BIP-152): among three, one slow peer does not matter.
 pub const MAX_PUSHERS: usize = 3;
@@ -28,9 +30,12 @@ pub const TRANSACTIONS_DEPTH: u32 = 10;
 /// How far above the tip a block may be to be wanted in compact form. Farther up, at the first synchronisation, nothing of
 /// it is at hand.
 pub const MAX_AHEAD: u32 = 2;
-/// Most peers that are asked for transactions of one block.
+/// Time to wait for a block's missing transactions before another peer that pushed it is asked, too. Asking all at once
+/// would bring a block whose payments are new as often as it was pushed.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+/// Most peers that may be asked for transactions of one block.
 pub const MAX_PARTIALS_OF_BLOCK: usize = 3;
-/// Most blocks whose transactions are requested from one peer.
+/// Most blocks whose transactions may be requested from one peer.
 pub const MAX_PARTIALS_OF_PEER: usize = 2;
 /// Most incomplete blocks kept. Each takes at most a block's memory; the oldest is dropped for a new one.
 pub const MAX_PARTIALS: usize = 8;
@@ -51,6 +56,16 @@ struct State {
     awaiting_answer: VecDeque<BlockHash>,
 }
 
+/// A block with missing transactions, as one peer sent it.
+#[derive(Debug)]
+struct Incomplete {
+    from: PeerId,
+    hash: BlockHash,
+    partial: Partial,
+    /// When the peer was asked for what is missing, if it was.
+    asked: Option<MonoTime>,
+}
+
 /// The newest block, as long as peers are told of it.
 #[derive(Debug)]
 pub(super) struct Newest {
@@ -66,7 +81,7 @@ pub(super) struct Blocks {
     /// Peers asked to push, most recent deliverer first.
     pushers: Vec<PeerId>,
     /// Oldest first.
-    partials: VecDeque<(PeerId, BlockHash, Partial)>,
+    partials: VecDeque<Incomplete>,
     newest: Option<Newest>,
     /// Keys short ids together with the header: the key differs for each block and each node, so that a collision
     /// affects only one node's compact block.
@@ -87,7 +102,7 @@ impl Blocks {
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.peers.remove(&peer);
         self.pushers.retain(|pusher| *pusher != peer);
-        self.partials.retain(|(from, _, _)| *from != peer);
+        self.partials.retain(|incomplete| incomplete.from != peer);
     }
 
     /// A peer says whether it wants new blocks pushed.
@@ -133,26 +148,56 @@ impl Blocks {
         }
     }
 
-    /// Requests a block's missing transactions from a peer, unless enough peers were asked for the block, or the peer
-    /// for other blocks.
-    pub(super) fn ask(&mut self, peer: PeerId, hash: BlockHash, partial: Partial, out: &mut Outbox) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+    /// Requests a block's missing transactions from a peer, unless enough peers may be asked for the block, or the peer
+    /// for other blocks. While another peer's answer is expected, the request waits.
+    pub(super) fn ask(&mut self, now: Now, peer: PeerId, hash: BlockHash, partial: Partial, out: &mut Outbox) {
+        if !self.peers.contains_key(&peer) {
+            return;
+        }
         // A repeated request asks for what is missing now.
-        self.partials.retain(|(from, block, _)| (*from, *block) != (peer, hash));
-        let of_block = self.partials.iter().filter(|(_, block, _)| *block == hash).count();
-        let of_peer = self.partials.iter().filter(|(from, _, _)| *from == peer).count();
+        self.partials.retain(|other| (other.from, other.hash) != (peer, hash));
+        let of_block = self.partials.iter().filter(|other| other.hash == hash).count();
+        let of_peer = self.partials.iter().filter(|other| other.from == peer).count();
         if of_block >= MAX_PARTIALS_OF_BLOCK || of_peer >= MAX_PARTIALS_OF_PEER {
             return;
         }
         if self.partials.len() >= MAX_PARTIALS {
             self.partials.pop_front();
         }
-        if state.awaiting_answer.len() >= MAX_AWAITED {
-            state.awaiting_answer.pop_front();
+        self.partials.push_back(Incomplete { from: peer, hash, partial, asked: None });
+        self.tick(now, out);
+    }
+
+    /// Asks the next peer for each block whose transactions no peer has been asked for lately.
+    pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
+        while let Some(next) = self.partials.iter().position(|next| self.due(next).is_some_and(|due| due <= now.mono)) {
+            let Incomplete { from, hash, partial, asked } = &mut self.partials[next];
+            *asked = Some(now.mono);
+            let Some(state) = self.peers.get_mut(from) else { continue };
+            if state.awaiting_answer.len() >= MAX_AWAITED {
+                state.awaiting_answer.pop_front();
+            }
+            state.awaiting_answer.push_back(*hash);
+            out.send(*from, Message::GetBlockTransactions { block: *hash, places: partial.missing().to_vec() });
         }
-        state.awaiting_answer.push_back(hash);
-        out.send(peer, Message::GetBlockTransactions { block: hash, places: partial.missing().to_vec() });
-        self.partials.push_back((peer, hash, partial));
+    }
+
+    /// When to ask the peer of an incomplete block, unless it was asked.
+    fn due(&self, next: &Incomplete) -> Option<MonoTime> {
+        let of_block = self.partials.iter().filter(|other| other.hash == next.hash);
+        let last = of_block.filter_map(|other| other.asked).max();
+        next.asked.is_none().then(|| last.map_or(MonoTime::START, |last| last + PATIENCE))
+    }
+
+    pub(super) fn deadline(&self) -> Option<MonoTime> {
+        self.partials.iter().filter_map(|next| self.due(next)).min()
+    }
+
+    /// Extend all deadlines by a span.
+    pub(super) fn extend_deadlines(&mut self, by: Duration) {
+        for asked in self.partials.iter_mut().filter_map(|incomplete| incomplete.asked.as_mut()) {
+            *asked += by;
+        }
     }
 
     /// A peer sent transactions of a block. `None` if it was not asked; `Some(None)` if the block came from another
@@ -160,13 +205,13 @@ impl Blocks {
     pub(super) fn take_partial(&mut self, peer: PeerId, hash: &BlockHash) -> Option<Option<Partial>> {
         let awaiting_answer = &mut self.peers.get_mut(&peer)?.awaiting_answer;
         awaiting_answer.remove(awaiting_answer.iter().position(|block| block == hash)?);
-        let place = self.partials.iter().position(|(from, block, _)| (from, block) == (&peer, hash));
-        Some(place.and_then(|place| self.partials.remove(place)).map(|(_, _, partial)| partial))
+        let place = self.partials.iter().position(|other| (other.from, other.hash) == (peer, *hash));
+        Some(place.and_then(|place| self.partials.remove(place)).map(|incomplete| incomplete.partial))
     }
 
     /// A block is complete: forgets its partial copies.
     pub(super) fn complete(&mut self, hash: &BlockHash) {
-        self.partials.retain(|(_, block, _)| block != hash);
+        self.partials.retain(|other| other.hash != *hash);
     }
 
     /// Panics if the peers are not `ready`, or a queue is beyond its bound.
@@ -174,7 +219,7 @@ impl Blocks {
         let Self { peers, pushers, partials, newest: _, nonce: _ } = self;
         assert!(peers.keys().eq(ready), "a state for each peer");
         assert!(pushers.len() <= MAX_PUSHERS && pushers.iter().all(|peer| peers.contains_key(peer)), "{pushers:?}");
-        assert!(partials.len() <= MAX_PARTIALS && partials.iter().all(|(peer, ..)| peers.contains_key(peer)));
+        assert!(partials.len() <= MAX_PARTIALS && partials.iter().all(|other| peers.contains_key(&other.from)));
         assert!(peers.values().all(|state| state.awaiting_answer.len() <= MAX_AWAITED));
     }
 
@@ -213,6 +258,7 @@ mod tests {
     use crate::consensus::params::{GenesisSpec, Params};
     use crate::p2p::compact::ShortId;
     use crate::p2p::interface::Output;
+    use crate::primitives::time::UnixTime;
 
     /// Peers 1 to 9; `dialled` are outbound.
     fn nine(dialled: &[u64]) -> (Blocks, Outbox) {
@@ -268,18 +314,69 @@ mod tests {
         Partial::new(&compact, []).unwrap()
     }
 
+    fn at(millis: u64) -> Now {
+        Now { mono: MonoTime::from_millis(millis), unix: UnixTime::EPOCH }
+    }
+
+    fn hash(n: u64) -> BlockHash {
+        BlockHash::of(&n.to_le_bytes())
+    }
+
+    /// The peers that are asked for a block's transactions.
+    fn asked(out: &mut Outbox) -> Vec<u64> {
+        let to = |output: Output| match output {
+            Output::Send { peer, frame } => {
+                assert!(matches!(frame.message(), Ok(Message::GetBlockTransactions { .. })));
+                peer.0
+            }
+            other => panic!("{other:?}"),
+        };
+        out.drain().map(to).collect()
+    }
+
+    #[test]
+    fn one_peer_is_asked_at_a_time_and_the_next_if_it_is_slow_or_gone() {
+        let (mut blocks, mut out) = nine(&[]);
+        let patience = PATIENCE.as_millis() as u64;
+        for peer in 1..=3 {
+            blocks.ask(at(1_000 + peer), PeerId(peer), hash(0), partial(), &mut out);
+        }
+        assert_eq!(asked(&mut out), [1]);
+        let second = MonoTime::from_millis(1_001 + patience);
+        assert_eq!(blocks.deadline(), Some(second));
+        blocks.tick(at(1_000 + patience), &mut out);
+        assert!(asked(&mut out).is_empty());
+        blocks.extend_deadlines(Duration::from_millis(10));
+        assert_eq!(blocks.deadline(), Some(second + Duration::from_millis(10)));
+        blocks.tick(at(1_011 + patience), &mut out);
+        assert_eq!(asked(&mut out), [2]);
+        blocks.disconnected(PeerId(1));
+        blocks.tick(at(1_012 + patience), &mut out);
+        assert!(asked(&mut out).is_empty(), "the second has its time");
+        blocks.disconnected(PeerId(2));
+        assert_eq!(blocks.deadline(), Some(MonoTime::START));
+        blocks.tick(at(1_012 + patience), &mut out);
+        assert_eq!(asked(&mut out), [3]);
+        assert_eq!(blocks.deadline(), None);
+        // Another block does not wait for this one.
+        blocks.ask(at(1_013 + patience), PeerId(4), hash(1), partial(), &mut out);
+        assert_eq!(asked(&mut out), [4]);
+    }
+
     #[test]
     fn missing_transactions_are_bounded_by_block_peer_and_total() {
         let (mut blocks, mut out) = nine(&[]);
-        let hash = |n: u64| BlockHash::of(&n.to_le_bytes());
-        let mut asked = |blocks: &mut Blocks, peer: u64, block: u64| {
-            blocks.ask(PeerId(peer), hash(block), partial(), &mut out);
-            out.drain().count()
+        let mut now = 0;
+        // Long after the others, so that it need not wait.
+        let mut ask = |blocks: &mut Blocks, peer: u64, block: u64| {
+            now += 1_000;
+            blocks.ask(at(now), PeerId(peer), hash(block), partial(), &mut out);
+            asked(&mut out).len()
         };
-        assert_eq!((1..=5).map(|peer| asked(&mut blocks, peer, 0)).sum::<usize>(), MAX_PARTIALS_OF_BLOCK);
-        assert_eq!((1..=5).map(|block| asked(&mut blocks, 9, block)).sum::<usize>(), MAX_PARTIALS_OF_PEER);
+        assert_eq!((1..=5).map(|peer| ask(&mut blocks, peer, 0)).sum::<usize>(), MAX_PARTIALS_OF_BLOCK);
+        assert_eq!((1..=5).map(|block| ask(&mut blocks, 9, block)).sum::<usize>(), MAX_PARTIALS_OF_PEER);
         assert_eq!(blocks.waiting(), 5);
-        (10..14).for_each(|block| assert_eq!(asked(&mut blocks, block - 5, block), 1));
+        (10..14).for_each(|block| assert_eq!(ask(&mut blocks, block - 5, block), 1));
         assert_eq!(blocks.waiting(), MAX_PARTIALS);
         // The oldest made room; its answer still is one that was asked for, and no other is.
         assert!(matches!(blocks.take_partial(PeerId(1), &hash(0)), Some(None)));
@@ -289,7 +386,7 @@ mod tests {
         assert!(matches!(blocks.take_partial(PeerId(2), &hash(0)), Some(Some(_))));
         blocks.complete(&hash(0));
         assert!(matches!(blocks.take_partial(PeerId(3), &hash(0)), Some(None)), "it came from another");
-        assert!((0..50).all(|_| asked(&mut blocks, 3, 0) == 1), "asked again, it is kept once");
+        assert!((0..50).all(|_| ask(&mut blocks, 3, 0) == 1), "asked again, it is kept once");
         assert_eq!(blocks.peers[&PeerId(3)].awaiting_answer.len(), MAX_AWAITED);
     }
 }

@@ -130,20 +130,18 @@ impl Keyed {
 }
 
 impl CompactBlock {
-    /// The compact form of a block with these txids. Prefills the coinbase and as many of `also`, places in ascending
-    /// order, as [`MAX_PREFILLED`] and [`MAX_PREFILLED_BYTES`] allow.
+    /// The compact form of a block with these txids. Prefills the coinbase and those of `also`, places in ascending order,
+    /// if all of these are within [`MAX_PREFILLED`] and [`MAX_PREFILLED_BYTES`]: a receiver that lacks one more asks anyway.
     pub fn new(block: &Block, txids: &[Txid], nonce: u64, also: &[u16]) -> Self {
         let keyed = Keyed::new(&block.header, nonce);
         meter::stepped(txids.len());
+        let asked = also.iter().filter_map(|place| block.transactions.get(usize::from(*place)));
+        let fit = also.len() < MAX_PREFILLED && asked.map(Transaction::size).sum::<usize>() <= MAX_PREFILLED_BYTES;
+        let mut also = also.iter().filter(|_| fit).peekable();
         let (mut short_ids, mut prefilled) = (Vec::with_capacity(txids.len()), Vec::new());
-        let (mut bytes, mut also) = (0, also.iter().peekable());
         for (index, (transaction, txid)) in (0..=u16::MAX).zip(block.transactions.iter().zip(txids)) {
             while also.next_if(|place| **place < index).is_some() {}
-            let is_asked = index > 0 && also.peek() == Some(&&index);
-            let size = if is_asked { transaction.size() } else { 0 };
-            let fits = prefilled.len() < MAX_PREFILLED && bytes + size <= MAX_PREFILLED_BYTES;
-            if index == 0 || is_asked && fits {
-                bytes += size;
+            if index == 0 || also.peek() == Some(&&index) {
                 prefilled.push(Prefilled { index, transaction: Arc::new(transaction.clone()) });
             } else {
                 short_ids.push(keyed.short_id(txid));
@@ -369,15 +367,19 @@ mod tests {
     }
 
     #[test]
-    fn requested_transactions_are_prefilled_within_bounds() {
-        let block = block(200);
-        let all: Vec<u16> = (0..=200).collect();
-        let compact = CompactBlock::new(&block, &block.txids(), 3, &all);
-        assert_eq!(compact.prefilled.len(), MAX_PREFILLED);
-        let mut large = block;
-        large.transactions[1].outputs = vec![Output::data(vec![0; MAX_PREFILLED_BYTES])];
-        let compact = CompactBlock::new(&large, &large.txids(), 3, &[1, 2]);
-        assert_eq!(compact.prefilled.iter().map(|prefilled| prefilled.index).collect::<Vec<_>>(), [0, 2]);
+    fn requested_transactions_are_prefilled_if_all_of_them_fit() {
+        let mut block = block(200);
+        block.transactions[1].outputs = vec![Output::data(vec![0; MAX_PREFILLED_BYTES])];
+        let prefilled = |also: &[u16]| {
+            let compact = CompactBlock::new(&block, &block.txids(), 3, also);
+            compact.prefilled.iter().map(|prefilled| prefilled.index).collect::<Vec<_>>()
+        };
+        let places = |count: usize| (2..).take(count).collect::<Vec<u16>>();
+        let most = MAX_PREFILLED - 1;
+        assert_eq!(prefilled(&places(most)), [&[0], &places(most)[..]].concat());
+        assert_eq!(prefilled(&places(most + 1)), [0]);
+        assert_eq!(prefilled(&[1, 2]), [0], "the first is too large");
+        assert_eq!(prefilled(&[0, 2, 2, 201]), [0, 2]);
     }
 
     #[test]

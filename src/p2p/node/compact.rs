@@ -63,7 +63,7 @@ impl Node {
             }
             Ok(partial) => {
                 self.protocols.download.pushed(now, id, hash, height);
-                self.protocols.blocks.ask(id, hash, partial, &mut self.out);
+                self.protocols.blocks.ask(now, id, hash, partial, &mut self.out);
             }
             Err(error) => self.incomplete(now, id, hash, error),
         }

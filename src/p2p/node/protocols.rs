@@ -141,7 +141,7 @@ impl Protocols {
     }
 
     /// Timers that are due. Lookups lead to dials, which the node makes (`Node::advance_lookups`). The server answers at
-    /// the end of every input; budgets and pushes fill with time; compact blocks have the download's timers.
+    /// the end of every input; budgets and pushes fill with time.
     pub(super) fn tick(&mut self, now: Now, context: Context<'_>) {
         let Context { chain, mempool, rng: _, out } = context;
         let Self {
@@ -152,8 +152,8 @@ impl Protocols {
             requests,
             state_sync,
             late_headers,
+            blocks,
             pushes: _,
-            blocks: _,
             server: _,
             budgets: _,
             // Calls that are late are dropped when the next comes.
@@ -164,6 +164,7 @@ impl Protocols {
         discovery.tick();
         sync.tick(now, chain, out);
         download.tick(now, chain, sync, out);
+        blocks.tick(now, out);
         relay.tick(now, mempool, out);
         requests.tick(now, out);
     }
@@ -178,8 +179,8 @@ impl Protocols {
             server,
             state_sync,
             late_headers,
+            blocks,
             pushes: _,
-            blocks: _,
             budgets: _,
             signalling: _,
         } = self;
@@ -189,6 +190,7 @@ impl Protocols {
             discovery.deadline(),
             sync.deadline(),
             download.deadline(),
+            blocks.deadline(),
             relay.deadline(),
             requests.deadline(),
             server.deadline(),
@@ -206,11 +208,11 @@ impl Protocols {
             requests,
             state_sync,
             late_headers,
+            blocks,
             relay: _,
             server: _,
             budgets: _,
             pushes: _,
-            blocks: _,
             signalling: _,
         } = self;
         state_sync.extend_deadlines(by);
@@ -218,6 +220,7 @@ impl Protocols {
         discovery.extend_deadlines(by);
         sync.extend_deadlines(by);
         download.extend_deadlines(by);
+        blocks.extend_deadlines(by);
         requests.extend_deadlines(by);
     }
 }

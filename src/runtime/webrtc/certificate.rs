@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use str0m::config::{CryptoProvider, DtlsCert};
 
+use super::primitives::is_pair;
 use crate::storage::private_file::{self, OpenError};
 
 /// Name of the file in the data directory: the certificate's length (u16, little-endian), the certificate and its private
@@ -47,6 +48,9 @@ pub enum CertificateError {
     /// The cryptographic library makes none.
     #[error("no certificate for browsers can be made")]
     NotMade,
+    /// The cryptographic library fails its own tests.
+    #[error("the cryptography of connections with browsers does not work: {0}")]
+    Unusable(String),
 }
 
 /// A self-signed certificate with its key.
@@ -86,8 +90,14 @@ impl Certificate {
 
     /// A new one, which is kept nowhere.
     pub(super) fn generate(provider: &CryptoProvider) -> Result<Self, CertificateError> {
-        let cert = provider.dtls_provider.generate_certificate().ok_or(CertificateError::NotMade)?;
-        Ok(Self { hash: Sha256::digest(&cert.certificate).into(), cert })
+        let cert = provider.dtls_provider.generate_certificate();
+        cert.and_then(Self::of).ok_or(CertificateError::NotMade)
+    }
+
+    /// `None` if the key is not the certificate's: at a session's first signature, the library would panic.
+    fn of(cert: DtlsCert) -> Option<Self> {
+        let hash = Sha256::digest(&cert.certificate).into();
+        is_pair(&cert.certificate, &cert.private_key).then_some(Self { cert, hash })
     }
 
     /// The library trusts what it is given, so a file that was changed must not reach it.
@@ -98,8 +108,7 @@ impl Certificate {
         }
         let (length, rest) = content.split_first_chunk()?;
         let (certificate, key) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
-        let cert = DtlsCert { certificate: certificate.to_vec(), private_key: key.to_vec() };
-        Some(Self { hash: Sha256::digest(certificate).into(), cert })
+        Self::of(DtlsCert { certificate: certificate.to_vec(), private_key: key.to_vec() })
     }
 }
 
@@ -121,7 +130,20 @@ mod tests {
         let bytes = fs::read(&path).unwrap();
         let mut flipped = bytes.clone();
         flipped[bytes.len() / 2] ^= 1;
-        for wrong in [&bytes[..0], &bytes[..100], &bytes[..bytes.len() - 9], &bytes[1..], &flipped] {
+        let sealed = |content: Vec<u8>| [&content[..], &Sha256::digest(&content)].concat();
+        let length = made.cert.certificate.len();
+        let another = Certificate::generate(&provider).unwrap().cert.private_key;
+        let with_another_key = sealed([&bytes[..2 + length], &another].concat());
+        let without_key = sealed(bytes[..2 + length].to_vec());
+        for wrong in [
+            &bytes[..0],
+            &bytes[..100],
+            &bytes[..bytes.len() - 9],
+            &bytes[1..],
+            &flipped,
+            &with_another_key,
+            &without_key,
+        ] {
             fs::write(&path, wrong).unwrap();
             let error = Certificate::open(dir.path(), &provider).unwrap_err();
             assert!(matches!(error, CertificateError::Invalid { .. }), "{error}");

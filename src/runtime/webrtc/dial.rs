@@ -33,7 +33,7 @@ impl Dialler {
     /// # Errors
     /// [`SessionError::Certificate`] if none can be made.
     pub fn new() -> Result<Self, SessionError> {
-        let provider = Arc::new(provider());
+        let provider = Arc::new(provider()?);
         Ok(Self { certificate: Certificate::generate(&provider)?, provider })
     }
 

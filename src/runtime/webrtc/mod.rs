@@ -97,7 +97,7 @@ impl Listener {
     /// # Errors
     /// [`CertificateError`] if there is none then.
     pub fn new((socket, address): (UdpSocket, SocketAddr), dir: &Path) -> Result<Self, CertificateError> {
-        let provider = Arc::new(provider::provider());
+        let provider = Arc::new(provider::provider()?);
         let certificate = Certificate::open(dir, &provider)?;
         Ok(Self { socket: Arc::new(socket), address, certificate, provider })
     }

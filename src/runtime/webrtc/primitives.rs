@@ -46,6 +46,14 @@ pub(super) const PRIMITIVES: CryptoProvider = CryptoProvider {
     dtls13_cipher_suites: &[&Aes128Gcm],
 };
 
+/// Whether a certificate verifies what a key signs.
+pub(super) fn is_pair(certificate: &[u8], key: &[u8]) -> bool {
+    let (data, hash, algorithm) = (b"a pair", HashAlgorithm::SHA256, SignatureAlgorithm::ECDSA);
+    let mut signature = Buf::new();
+    let signed = Ecdsa.load_private_key(key).and_then(|mut key| key.sign(data, hash, &mut signature));
+    signed.and_then(|()| Ecdsa.verify_signature(certificate, data, &signature, hash, algorithm)).is_ok()
+}
+
 /// What an error of OpenSSL means here.
 fn failed(operation: CryptoOperation) -> impl FnOnce(ErrorStack) -> CryptoError {
     move |_| CryptoError::OperationFailed(operation)
@@ -260,8 +268,11 @@ impl P256 {
         }
     }
 
-    /// A key; an error if it is no point of the curve.
+    /// A key; an error if it is no point of the curve, in full (RFC 8446, section 4.2.8.2).
     fn key(bytes: &[u8]) -> Result<EcKey<Public>, ErrorStack> {
+        if bytes.len() != POINT || bytes.first() != Some(&FULL_POINT) {
+            return Err(ErrorStack::get());
+        }
         let (group, mut context) = (Self::group()?, BigNumContext::new()?);
         EcKey::from_public_key(group, EcPoint::from_bytes(group, bytes, &mut context)?.as_ref())
     }
@@ -348,6 +359,8 @@ const BEFORE_KEY: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 const POINT: usize = 65;
+/// The first byte of a point of which both coordinates follow.
+const FULL_POINT: u8 = 4;
 
 #[derive(Debug)]
 struct Ecdsa;

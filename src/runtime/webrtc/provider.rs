@@ -13,11 +13,16 @@ use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion};
 use str0m::crypto::CryptoError;
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
 
+use super::certificate::CertificateError;
 use super::primitives::PRIMITIVES;
 
 /// The cryptography of sessions.
-pub(super) fn provider() -> CryptoProvider {
-    CryptoProvider { dtls_provider: &DataOnly, ..str0m::crypto::from_feature_flags() }
+///
+/// # Errors
+/// [`CertificateError::Unusable`] if it fails its tests: then no session may be made, for the library panics.
+pub(super) fn provider() -> Result<CryptoProvider, CertificateError> {
+    DataOnly::config().map_err(|error| CertificateError::Unusable(error.to_string()))?;
+    Ok(CryptoProvider { dtls_provider: &DataOnly, ..str0m::crypto::from_feature_flags() })
 }
 
 #[derive(Debug)]
@@ -119,6 +124,6 @@ mod tests {
 
     #[test]
     fn the_cryptography_passes_the_tests_of_dtls() {
-        assert!(DataOnly::config().is_ok(), "{:?}", DataOnly::config().err());
+        assert!(provider().is_ok(), "{:?}", provider().err());
     }
 }

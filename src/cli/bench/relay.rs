@@ -96,17 +96,25 @@ async fn start(args: &Args, dir: &Path, params: &Arc<Params>, nodes: &mut Vec<Ru
     Ok(())
 }
 
-/// Bytes of all messages that carry or announce blocks and payments.
-fn relayed(nodes: &[Running]) -> u64 {
-    let is_relay = |kind: Kind| !matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::FindNode | Kind::Nodes);
-    let of = |node: &Running| -> u64 {
-        let received = node.handle().network_totals().received;
-        received.by_kind().filter(|(kind, _)| is_relay(*kind)).map(|(_, messages)| messages.bytes).sum()
-    };
-    nodes.iter().map(of).sum()
+/// What all nodes received of some kinds of messages: how many, and their bytes.
+fn received(nodes: &[Running], is_meant: impl Fn(Kind) -> bool) -> (u64, u64) {
+    let totals = nodes.iter().map(|node| node.handle().network_totals().received);
+    let meant = totals.flat_map(|flow| flow.by_kind().collect::<Vec<_>>()).filter(|(kind, _)| is_meant(*kind));
+    meant.fold((0, 0), |(count, bytes), (_, messages)| (count + messages.count, bytes + messages.bytes))
 }
 
-/// The same once it no longer grows.
+/// Bytes of all messages that carry or announce blocks and payments.
+fn relayed(nodes: &[Running]) -> u64 {
+    let is_other = |kind| matches!(kind, Kind::Hello | Kind::Ping | Kind::Pong | Kind::FindNode | Kind::Nodes);
+    received(nodes, |kind| !is_other(kind)).1
+}
+
+/// How often payments came whole.
+fn copies(nodes: &[Running]) -> u64 {
+    received(nodes, |kind| kind == Kind::Transaction).0
+}
+
+/// The bytes relayed, once they no longer grow.
 async fn settled(nodes: &[Running]) -> u64 {
     let mut before = relayed(nodes);
     loop {
@@ -152,13 +160,13 @@ async fn measure(
     nodes: &[Running],
 ) -> anyhow::Result<(String, Vec<Figure>)> {
     let (mut known, mut unknown) = (Rounds::default(), Rounds::default());
-    let (mut payment_bytes, mut block_bytes, mut payment_size) = (0, 0, 0);
+    let (mut payment_bytes, mut payment_copies, mut block_bytes, mut payment_size) = (0, 0, 0, 0);
     for round in 0..usize::from(args.blocks) {
         let miner = nodes[round * 7 % nodes.len()].handle();
 
         let payments = transactions(params, &mut coins);
         payment_size = payments[0].size();
-        let before = settled(nodes).await;
+        let (before, copies_before) = (settled(nodes).await, copies(nodes));
         for (number, payment) in payments.into_iter().enumerate() {
             let node = nodes[number % nodes.len()].handle();
             node.command(move |reply| Command::SubmitTransaction(payment, reply)).await??;
@@ -168,6 +176,7 @@ async fn measure(
         }
         let told = settled(nodes).await;
         payment_bytes += told - before;
+        payment_copies += copies(nodes) - copies_before;
         let block = mine(miner, Vec::new()).await?;
         block_bytes = block.size();
         known.arrivals.push(spread(miner, block, nodes).await?);
@@ -201,6 +210,8 @@ async fn measure(
     figures.push(Figure::cost("a payment, over each link".to_owned(), on_link, "bytes", payment_size as f64));
     let at_node = payment_bytes as f64 / payments / nodes.len() as f64;
     figures.push(Figure::cost("a node gets for a payment".to_owned(), at_node, "bytes", payment_size as f64));
+    let got = payment_copies as f64 / payments / (nodes.len() - 1) as f64;
+    figures.push(Figure::cost("a node gets a payment".to_owned(), got, "times", 1.0));
     let about = format!(
         "Relay between {} real nodes in this process with {links} links over loopback; {} blocks of {} payments known to all, \
          {block_bytes} bytes each.\nThe reference is as many blocks whose payments no node knew; for bytes of payments, the \

@@ -6,11 +6,13 @@
 //! matches the root in one of those headers. One honest peer among liars is enough. The validity of a block's
 //! transactions cannot be proven without bodies; it rests on the miners' work.
 
+mod connections;
 mod handover;
 mod headers;
 mod holdings;
 pub mod library;
 mod lookups;
+mod messages;
 mod openings;
 mod pages;
 mod proofs;
@@ -42,15 +44,10 @@ use self::protocols::Protocols;
 use self::watch::Watch;
 use crate::consensus::coins::Coin;
 use crate::mempool::Ahead;
-use crate::p2p::addrbook::{AddrBook, PeerAddress};
+use crate::p2p::addrbook::AddrBook;
 use crate::p2p::bans::Bans;
-use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
-use crate::p2p::coins::Opening;
-use crate::p2p::kad::{Contact, NodeId};
-use crate::p2p::message::{
-    Hello, Item, Kind, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES,
-    TipClaim,
-};
+use crate::p2p::kad::NodeId;
+use crate::p2p::message::{Kind, Message, SERVICE_CHAIN_PROOFS, SERVICE_PAGES, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
@@ -58,11 +55,9 @@ use crate::p2p::peers::Peer;
 use crate::p2p::wants::ContentFault;
 use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
 use crate::primitives::hash::{BlockHash, Txid};
-use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
-use crate::primitives::target::Work;
-use crate::primitives::time::{MonoTime, UnixTime};
+use crate::primitives::time::MonoTime;
 use crate::primitives::tx::{HashedTransaction, OutPoint, Transaction};
 
 /// Notices kept for the owner; the oldest go first.
@@ -356,291 +351,6 @@ impl Light {
         }
         self.notices.push_back(notice);
         self.out.event(Event::Noticed);
-    }
-
-    fn connected(&mut self, now: Now, id: PeerId, (node, address): (NodeId, PeerAddr), direction: Direction) {
-        let is_page = address.is_page();
-        if (is_page || direction == Direction::Inbound) && !(is_page && self.protocols.pages.connected(&node)) {
-            return self.out.push(Output::Disconnect { peer: id, reason: Reason::Full });
-        }
-        self.peering.dialer.connected(&address);
-        // A page has no address that could be dialled instead, or banned.
-        let manual = is_page || self.peering.dialer.is_manual(&address);
-        // A node reached at two addresses counts once.
-        let is_known = self.peering.peers.connection_with(node).is_some();
-        let peer = Peer { manual, ..Peer::new(now, node, address, direction) };
-        self.peering.connected(now, id, peer);
-        if is_known {
-            return self.out.close(id, Reason::Duplicate);
-        }
-        if direction == Direction::Outbound {
-            self.send_hello(id, is_page);
-        }
-    }
-
-    fn send_hello(&mut self, id: PeerId, to_page: bool) {
-        let params = self.chain.params();
-        let is_page = if self.protocols.pages.takes_part() { SERVICE_PAGES | SERVICE_CONTENT } else { 0 };
-        // A light client has no blocks, so it claims only genesis. To a page it has headers, and what proves them.
-        let (services, tip) = match to_page {
-            true => {
-                let (height, hash) = self.tip();
-                (is_page | SERVICE_CHAIN_PROOFS, TipClaim { height, hash, work: self.chain.work() })
-            }
-            false => {
-                let (height, hash) = (Height::GENESIS, params.genesis_hash);
-                (is_page, TipClaim { height, hash, work: Work::ZERO })
-            }
-        };
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis: params.genesis_hash,
-            services,
-            tip,
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
-        };
-        self.out.send(id, Message::Hello(hello));
-    }
-
-    fn on_hello(&mut self, now: Now, id: PeerId, hello: Hello) {
-        let (tip, services) = (hello.tip, hello.services);
-        let genesis = self.chain.params().genesis_hash;
-        let Some(peer) = self.peering.on_hello(id, hello, &genesis, &mut self.out) else { return };
-        let (node, address, direction) = (peer.id, peer.address, peer.direction);
-        let is_page = address.is_page();
-        if services & (if is_page { SERVICE_PAGES } else { SERVICE_FULL }) == 0 {
-            return self.out.close(id, Reason::NotFull);
-        }
-        if direction == Direction::Inbound {
-            self.send_hello(id, is_page);
-        }
-        if !is_page {
-            self.gone_peers.remove(&address);
-            self.peering.book.succeeded(now, Contact { id: node, address }, services);
-            self.look_for_nodes(now, id);
-        }
-        self.out.event(Event::PeerConnected { peer: id, address, direction });
-        self.peering.ready(now, id);
-        self.protocols.ready(now, id, (tip, services, is_page), &self.chain, &mut self.out);
-        if services & SERVICE_CONTENT != 0 && self.protocols.pages.takes_part() {
-            self.notice(Notice::OffersContent(id));
-        }
-    }
-
-    /// Asks a peer for nodes, if there are fewer than wanted.
-    fn look_for_nodes(&mut self, now: Now, id: PeerId) {
-        self.looked_at = Some(now.mono);
-        if self.peering.peers.automatic() < self.config.outbound_target {
-            // Any nodes will do.
-            self.out.send(id, Message::FindNode { target: NodeId::random(&mut self.rng) });
-            self.asked_for_nodes.push(id);
-        }
-    }
-
-    fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
-        let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
-        self.protocols.disconnected(now, id, &self.chain, &mut self.out);
-        self.asked_for_nodes.retain(|peer| *peer != id);
-        let of_use = peer.was_of_use(&reason);
-        let Peer { id: node, address, hello, .. } = peer;
-        match (address.is_page(), of_use) {
-            (true, true) => {}
-            (true, false) => self.protocols.pages.rest(now, node),
-            (false, true) => self.peering.dialer.ended(now, &address),
-            (false, false) => self.peering.on_dial_failed(now, address),
-        }
-        if let Reason::Misbehaved(offence) = &reason {
-            // A liar is not asked again, even if its address was given.
-            if self.peering.dialer.remove(&address) {
-                self.peering.ban_address(now, address.ip(), offence, &mut self.out);
-            }
-            self.notice(Notice::Lied(address, offence.clone()));
-        }
-        // Pages come and go, each with a new id.
-        if !address.is_page() {
-            self.remember(address, hello.map(|hello| hello.tip), PeerStatus::Gone { reason: reason.clone() });
-        }
-        self.out.event(Event::PeerDisconnected { peer: id, address, reason });
-    }
-
-    fn received(&mut self, now: Now, id: PeerId, message: Message, at: MonoTime) {
-        let Some(peer) = self.peering.peers.get_mut(id) else { return };
-        let (address, ip) = (peer.address, peer.address.ip());
-        let (kind, bytes) = (message.kind(), message.encoded_len() as u64);
-        match self.received.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, sum)) => *sum += bytes,
-            None => self.received.push((kind, bytes)),
-        }
-        if peer.hello.is_none() != matches!(message, Message::Hello(_)) {
-            return self.out.offence(id, Offence::OutOfTurn(message.kind()));
-        }
-        if message.is_of_exchange() && self.protocols.pages.takes_part() {
-            return self.notice(Notice::Content(id, message));
-        }
-        if address.is_page() && !matches!(message, Message::Hello(_)) {
-            return self.received_from_page(now, id, message, at);
-        }
-        match message {
-            Message::Hello(hello) => self.on_hello(now, id, hello),
-            Message::Ping(nonce) => self.out.send(id, Message::Pong(nonce)),
-            Message::Pong(nonce) => self.peering.pings.pong(at, id, nonce),
-            Message::FindNode { .. } => self.out.send(id, Message::Nodes(Vec::new())),
-            Message::AddProvider(_) => self.out.send(id, Message::ProviderAdded { kept: 0 }),
-            Message::GetProviders { .. } => {
-                self.out.send(id, Message::Providers { providers: Vec::new(), nearer: Vec::new() });
-            }
-            Message::WantBlocks(_) => {}
-            Message::HaveBlocks(_) | Message::ContentBlock(_) => self.out.offence(id, Offence::UnrequestedContent),
-            Message::ProviderAdded { .. } | Message::Providers { .. } => {
-                self.out.offence(id, Offence::UnrequestedNodes);
-            }
-            Message::Nodes(contacts) => {
-                let Some(asked) = self.asked_for_nodes.iter().position(|peer| *peer == id) else {
-                    return self.out.offence(id, Offence::UnrequestedNodes);
-                };
-                self.asked_for_nodes.swap_remove(asked);
-                if self.config.outbound_target > 0 {
-                    for Contact { address, .. } in contacts {
-                        self.peering.book.add(
-                            now,
-                            &PeerAddress { address, services: 0, last_seen: UnixTime::EPOCH },
-                            ip,
-                        );
-                    }
-                }
-            }
-            Message::Inventory(items) => {
-                for item in items {
-                    match item {
-                        Item::Block(hash) | Item::CompactBlock(hash) => {
-                            self.protocols.branches.announced(now, id, hash, &self.chain, &mut self.out)
-                        }
-                        Item::Transaction(txid) => {
-                            if let Some(watch) = &mut self.protocols.watch {
-                                watch.announced(id, txid, &mut self.out);
-                            }
-                        }
-                    }
-                }
-            }
-            Message::Headers(headers) => self.headers(now, id, &headers),
-            // Its first headers are still to come.
-            Message::NoHeaders { from, end } => self.out.close(id, Reason::LacksBlocks { from: end, needed: from }),
-            Message::FilterHeaders { stop, previous, hashes } => {
-                if let Some(watch) = &mut self.protocols.watch {
-                    watch.hashes(id, (stop, previous), hashes, &self.chain, &mut self.out);
-                }
-            }
-            Message::Filters(filters) => {
-                if let Some(watch) = &mut self.protocols.watch {
-                    watch.filters(id, filters, &self.chain, &mut self.out);
-                }
-            }
-            Message::Block(block) => {
-                self.protocols.questions.block(now, id, &block, &self.chain, &mut self.out);
-                if let Some(watch) = &mut self.protocols.watch {
-                    watch.block(id, &block, &self.chain, &mut self.out);
-                }
-            }
-            Message::Transaction(tx) => {
-                self.heard_of(id, tx.txid(), true);
-                if let Some(watch) = &mut self.protocols.watch {
-                    watch.transaction(&tx);
-                }
-            }
-            Message::NotFound(items) => {
-                for item in &items {
-                    if let Item::Transaction(txid) = item {
-                        self.heard_of(id, *txid, false);
-                    }
-                }
-                self.protocols.questions.not_found(id, &items);
-                if let Some(watch) = &mut self.protocols.watch {
-                    watch.not_found(id, &items, &self.chain);
-                }
-            }
-            Message::Proofs(proofs) => self.protocols.questions.received(now, id, proofs, &self.chain, &mut self.out),
-            // It has no headers to serve.
-            Message::GetHeaders { .. } => self.out.send(id, Message::Headers(Vec::new())),
-            Message::GetData(items) => {
-                self.protocols.handover.requested(id, items, &mut self.out);
-            }
-            Message::Opening { block, opening } => self.opening(id, &block, opening.map(|opening| *opening)),
-            Message::Coins(answer) => match &mut self.protocols.holdings {
-                Some(holdings) => holdings.coins(id, answer, &mut self.out),
-                None => self.out.offence(id, Offence::UnrequestedProofs),
-            },
-            Message::ChainProof(answer) => self.chain_proof(now, id, answer),
-            Message::StateRange(_) => self.out.offence(id, Offence::UnrequestedProofs),
-            Message::GetProofs(_)
-            | Message::GetFilterHeaders { .. }
-            | Message::GetFilters { .. }
-            | Message::GetOpening(_)
-            | Message::GetCoins(_)
-            | Message::GetChainProof(_)
-            | Message::GetStateRange(_) => {}
-            // It requests and serves none.
-            Message::CompactBlock(_)
-            | Message::GetBlockTransactions { .. }
-            | Message::BlockTransactions { .. }
-            | Message::Archive(_)
-            | Message::SendCompact(_) => {}
-            Message::Pages(pages) => {
-                let connected = self.connected_pages();
-                self.protocols.pages.named(now, id, &pages, &connected);
-            }
-            Message::Signal { page, signal } => {
-                let connected = self.connected_pages();
-                self.protocols.pages.signal(now, id, (page, signal), &connected);
-            }
-            Message::NoPage { page } => self.protocols.pages.not_found(now, id, page),
-            // It brings nobody together.
-            Message::GetPages => {}
-        }
-    }
-
-    fn headers(&mut self, now: Now, id: PeerId, headers: &[Header]) {
-        if let Some(fork) = self.protocols.branches.received(now, id, headers, &mut self.chain, &mut self.out) {
-            self.on_reorganisation(now, fork);
-        }
-    }
-
-    /// A peer has a transaction, or says that it has it not.
-    fn heard_of(&mut self, id: PeerId, txid: Txid, taken: bool) {
-        if self.protocols.handover.heard_of(id, txid, taken)
-            && let Some(peer) = self.peering.peers.get(id).map(|peer| peer.address)
-        {
-            self.notice(Notice::HandedOver { txid, peer, taken });
-        }
-    }
-
-    /// A peer has opened what a block commits to.
-    fn opening(&mut self, id: PeerId, block: &BlockHash, opening: Option<Opening>) {
-        let Self { protocols: Protocols { holdings, watch, .. }, chain, out, .. } = self;
-        let holdings = holdings.as_mut().filter(|holdings| holdings.awaits_opening(id, block));
-        let watch = watch.as_mut().filter(|watch| watch.awaits_opening(id, block));
-        match (holdings, watch) {
-            (Some(holdings), _) => holdings.opening(id, opening, chain, out),
-            (None, Some(watch)) => watch.opening(id, opening, chain, out),
-            (None, None) => out.offence(id, Offence::UnrequestedProofs),
-        }
-    }
-
-    /// A peer has proven its chain, or headers in it, or cannot.
-    fn chain_proof(&mut self, now: Now, id: PeerId, answer: ChainAnswer) {
-        let Self { protocols: Protocols { branches, lookups, questions, .. }, chain, out, .. } = self;
-        if answer.query == ChainQuery::Tip {
-            if let Some(fork) = branches.proof(now, id, answer, chain, out) {
-                self.on_reorganisation(now, fork);
-            }
-        } else if lookups.awaits(id, &answer) {
-            lookups.answered(id, answer, chain, out);
-            questions.check_pending(now, chain, out);
-        } else {
-            out.offence(id, Offence::UnrequestedProofs);
-        }
     }
 
     /// Asks for the headers below those kept that are needed next.

@@ -1,10 +1,15 @@
 use super::*;
 use crate::consensus::commitment::Committed;
 use crate::consensus::params::{GenesisSpec, Params};
+use crate::p2p::archive::MAX_RUNS_BYTES;
 use crate::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use crate::p2p::coins::{About, CoinProof};
+use crate::p2p::kad::K;
 use crate::p2p::proofs::TxProof;
+use crate::p2p::signal::{MAX_DESCRIPTION, MAX_PAGES};
 use crate::p2p::state::RangePage;
+use crate::p2p::wants::{MAX_HASH_BYTES, MAX_WANTS};
+use crate::primitives::codec;
 use crate::primitives::hash::{Hash256, MmrRoot, StateRoot};
 use crate::primitives::keys::PublicKey;
 use crate::primitives::merkle::Branch;

@@ -10,6 +10,8 @@
 //! The same connections carry questions for providers of content, and announcements of them.
 
 mod provide;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -45,7 +47,7 @@ const ANNOUNCEMENT_RATE: Rate = Rate { gain: 1, most: ANNOUNCEMENT_BURST * ANSWE
 /// Time between two removals of expired records, which are not used anyway.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
-/// that slow dials do not delay them.
+/// that slow dials do not delay them. A brief connection without an open question gives way to a dial.
 pub const MAX_PENDING_DIALS: usize = 24;
 /// Most of these that are checks of contacts.
 const MAX_CHECKS: usize = 4;
@@ -97,6 +99,11 @@ impl Conversation {
         // The dialling side closes it.
         let idle = self.direction == Direction::Outbound && self.open.is_empty();
         self.brief.then(|| if idle { end.min(self.last + LINGER) } else { end })
+    }
+
+    /// Whether this node dialled it for a query, a check or a feeler.
+    fn is_own_brief(&self) -> bool {
+        self.brief && self.direction == Direction::Outbound
     }
 }
 
@@ -371,12 +378,22 @@ impl Discovery {
     }
 
     /// Dials an address once, as a feeler.
-    pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr) {
-        self.call(now, address, None, None);
-        self.changed = true;
+    pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) {
+        if self.has_room() {
+            self.call(now, (address, None), None, out);
+            self.changed = true;
+        }
     }
 
-    fn call(&mut self, now: Now, address: PeerAddr, id: Option<NodeId>, question: Option<Question>) {
+    /// Dials a node, if [`Discovery::has_room`].
+    fn call(
+        &mut self,
+        now: Now,
+        (address, id): (PeerAddr, Option<NodeId>),
+        question: Option<Question>,
+        out: &mut Outbox,
+    ) {
+        self.close_longest_idle(now, out);
         let (questions, since) = (question.into_iter().collect(), now.mono);
         self.pending_dials.insert(address, PendingDial { id, questions, since });
         self.dials.push((address, id));
@@ -388,10 +405,28 @@ impl Discovery {
         std::mem::take(&mut self.dials)
     }
 
+    /// Whether there is room for a dial, if a connection without an open question gives way.
     fn has_room(&self) -> bool {
-        let outbound =
-            |conversation: &&Conversation| conversation.brief && conversation.direction == Direction::Outbound;
-        self.pending_dials.len() + self.conversations.values().filter(outbound).count() < MAX_PENDING_DIALS
+        let busy = |conversation: &&Conversation| conversation.is_own_brief() && !conversation.open.is_empty();
+        self.pending_dials.len() + self.conversations.values().filter(busy).count() < MAX_PENDING_DIALS
+    }
+
+    /// Closes, if all places are taken, the brief connection that has been without an open question for longest.
+    fn close_longest_idle(&mut self, now: Now, out: &mut Outbox) {
+        let own = || self.conversations.iter().filter(|(_, conversation)| conversation.is_own_brief());
+        if self.pending_dials.len() + own().count() < MAX_PENDING_DIALS {
+            return;
+        }
+        let idle = own().filter(|(_, conversation)| conversation.open.is_empty());
+        if let Some(peer) = idle.min_by_key(|(_, conversation)| conversation.last).map(|(peer, _)| *peer) {
+            self.close(now, peer, out);
+        }
+    }
+
+    /// Closes a brief connection, over which nothing is asked any more.
+    fn close(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
+        out.close(peer, Reason::Brief);
+        self.disconnected(now, peer, out);
     }
 
     /// Whether there may be something to [`Discovery::advance`] with.
@@ -406,10 +441,10 @@ impl Discovery {
 
     /// Advances lookups, checks and brief connections.
     pub(crate) fn advance(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
-        for (peer, conversation) in &self.conversations {
-            if conversation.end().is_some_and(|end| end <= now.mono) {
-                out.close(*peer, Reason::Brief);
-            }
+        let is_over = |conversation: &Conversation| conversation.end().is_some_and(|end| end <= now.mono);
+        let over = self.conversations.iter().filter(|(_, conversation)| is_over(conversation));
+        for peer in over.map(|(peer, _)| *peer).collect::<Vec<_>>() {
+            self.close(now, peer, out);
         }
         let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
         for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
@@ -441,7 +476,7 @@ impl Discovery {
             && let Some(contact) = self.to_check.pop_front()
         {
             if !self.pending_dials.contains_key(&contact.address) {
-                self.call(now, contact.address, Some(contact.id), None);
+                self.call(now, (contact.address, Some(contact.id)), None, out);
             }
         }
         self.changed = false;
@@ -477,7 +512,7 @@ impl Discovery {
             (None, Some(call)) if call.id == Some(contact.id) => call.questions.push(question),
             // Another id is expected at this address now.
             (None, Some(_)) => self.unanswered(now, question, &contact.id, out),
-            (None, None) => self.call(now, contact.address, Some(contact.id), Some(question)),
+            (None, None) => self.call(now, (contact.address, Some(contact.id)), Some(question), out),
         }
     }
 

@@ -131,12 +131,12 @@ impl Node {
             return;
         }
         self.next_feeler = now.mono + FEELER_INTERVAL;
-        let Self { peering: Peering { book, dialer, peers, bans, .. }, rng, .. } = self;
+        let Self { peering: Peering { book, dialer, peers, bans, .. }, protocols, rng, out, .. } = self;
         let allowed = |address: &PeerAddr| {
             !dialer.is_dialing(address) && !peers.is_connected_to(address) && !bans.contains(address.ip(), now.unix)
         };
         if let Some(address) = book.pick_untried(now, rng, allowed) {
-            self.protocols.discovery.dial_feeler(now, address);
+            protocols.discovery.dial_feeler(now, address, out);
         }
     }
 }

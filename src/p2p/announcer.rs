@@ -138,6 +138,11 @@ impl Announcer {
         self.keys.get(key).is_some_and(is_fresh)
     }
 
+    /// Whether the owner wants to know when a key is announced.
+    pub(crate) fn is_awaited(&self, key: &NodeId) -> bool {
+        self.watched.contains(key)
+    }
+
     /// How many keys it provides.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()

@@ -9,7 +9,7 @@ use crate::p2p::kad::{ALPHA, CONTENT_PATHS, Contact, K, Lookup, MAX_HINTS_PER_SU
 use crate::p2p::providers::MAX_PROVIDERS;
 use crate::primitives::time::MonoTime;
 
-/// Most lookups under way.
+/// Most lookups under way; one of the owner's may be beside them.
 pub const MAX_SEARCHES: usize = 3;
 /// Most lookups that wait for their turn.
 pub const MAX_WAITING: usize = 64;
@@ -159,9 +159,11 @@ impl Searches {
         }
     }
 
-    /// A lookup for the announcer, which makes one at a time.
-    pub(crate) fn add_for_announcer(&mut self, target: NodeId) {
-        self.waiting.push_back((target, Client::Announcer, Purpose::Nodes));
+    /// A lookup for the announcer, which makes one at a time. One that the owner waits for is before those for the table.
+    pub(crate) fn add_for_announcer(&mut self, target: NodeId, is_awaited: bool) {
+        let owners = self.waiting.iter().take_while(|(_, client, _)| client.number().is_some()).count();
+        let at = if is_awaited { owners } else { self.waiting.len() };
+        self.waiting.insert(at, (target, Client::Announcer, Purpose::Nodes));
     }
 
     /// A lookup of providers of a run of old blocks, unless too many wait.
@@ -189,12 +191,17 @@ impl Searches {
         self.under_way.values().map(|search| search.client).chain(waiting).all(|client| client != Client::Table)
     }
 
+    /// Whether another may be under way. The owner's first does not wait for those of the node itself.
+    fn has_room(&self) -> bool {
+        let is_owners = |client: Client| client.number().is_some();
+        let is_first = self.waiting.front().is_some_and(|(_, client, _)| is_owners(*client))
+            && !self.under_way.values().any(|search| is_owners(search.client));
+        self.under_way.len() < MAX_SEARCHES + usize::from(is_first)
+    }
+
     /// Begins those whose turn it is.
     pub(crate) fn begin(&mut self, now: MonoTime, table: &mut Table) {
-        while self.under_way.len() < MAX_SEARCHES
-            && !self.waiting.is_empty()
-            && self.allowance.take(now, SEARCH_RATE, LOOKUP_TOKENS)
-        {
+        while self.has_room() && !self.waiting.is_empty() && self.allowance.take(now, SEARCH_RATE, LOOKUP_TOKENS) {
             let Some((target, client, purpose)) = self.waiting.pop_front() else { return };
             table.record_lookup(now, &target);
             let paths = match (client, purpose) {
@@ -309,8 +316,35 @@ impl Searches {
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let ends = |search: &Search| search.lookup.deadline().map_or(search.ends, |late| late.min(search.ends));
-        let room = self.under_way.len() < MAX_SEARCHES && !self.waiting.is_empty();
+        let room = self.has_room() && !self.waiting.is_empty();
         let next = room.then(|| self.allowance.when(SEARCH_RATE, LOOKUP_TOKENS));
         self.under_way.values().map(ends).chain(next).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node that has just joined has many lookups of its own to make.
+    #[test]
+    fn what_the_owner_waits_for_goes_first() {
+        let (now, key) = (MonoTime::START, |n: u8| NodeId([n; 32]));
+        let mut table = Table::new(key(0), K);
+        table.answered(now, Contact { id: key(9), address: ([10, 0, 0, 1], 7331).into() });
+        let mut searches = Searches::new(now);
+        (10..20).for_each(|n| searches.add(key(n)));
+        searches.begin(now, &mut table);
+        let clients = |searches: &Searches| searches.under_way.values().map(|one| one.client).collect::<Vec<_>>();
+        assert_eq!(clients(&searches), [Client::Table; MAX_SEARCHES]);
+        searches.add_for_announcer(key(30), false);
+        searches.add_for_announcer(key(31), true);
+        let numbers = [1, 2].map(|n| searches.add_for_owner(key(n), Purpose::Providers));
+        searches.begin(now, &mut table);
+        let owner = Client::Owner(numbers[0].unwrap());
+        assert_eq!(clients(&searches)[MAX_SEARCHES..], [owner], "one more, and only for the owner");
+        let waiting: Vec<NodeId> = searches.waiting.iter().map(|(target, ..)| *target).collect();
+        assert_eq!(waiting[..3], [key(2), key(31), key(13)]);
+        assert_eq!(waiting.last(), Some(&key(30)));
     }
 }

@@ -132,7 +132,7 @@ impl Discovery {
         if !self.table.is_empty()
             && let Some(target) = self.announcer.next_target(now.mono)
         {
-            self.searches.add_for_announcer(target);
+            self.searches.add_for_announcer(target, self.announcer.is_awaited(&target));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::p2p::announcer::Announcer;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::interface::{Event, Reason};
-use crate::p2p::kad::{Contact, Insertion, K, NodeId, REFRESH_INTERVAL, Table};
+use crate::p2p::kad::{Contact, Insertion, K, NodeId, QUERY_TIMEOUT, REFRESH_INTERVAL, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
@@ -49,7 +49,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
 /// that slow dials do not delay them. A brief connection without an open question gives way to a dial.
 pub const MAX_PENDING_DIALS: usize = 24;
-/// Most of these that are checks of contacts.
+/// Most dials beside these that take longer than a question may: no lookup waits for them any more.
+pub const MAX_LATE_DIALS: usize = 48;
+/// Most dials that are checks of contacts.
 const MAX_CHECKS: usize = 4;
 /// Most contacts that wait for a check.
 pub const MAX_UNCHECKED: usize = 64;
@@ -88,7 +90,7 @@ struct Conversation {
     /// How many of its announcements are taken.
     announcements: Bucket,
     since: MonoTime,
-    /// When it was last asked or answered.
+    /// When it last answered, or was asked without an open question: since then it is idle or silent.
     last: MonoTime,
 }
 
@@ -97,8 +99,8 @@ impl Conversation {
     fn end(&self) -> Option<MonoTime> {
         let end = self.since + BRIEF_TIMEOUT;
         // The dialling side closes it.
-        let idle = self.direction == Direction::Outbound && self.open.is_empty();
-        self.brief.then(|| if idle { end.min(self.last + LINGER) } else { end })
+        let patience = if self.open.is_empty() { LINGER } else { QUERY_TIMEOUT };
+        self.brief.then(|| if self.is_own_brief() { end.min(self.last + patience) } else { end })
     }
 
     /// Whether this node dialled it for a query, a check or a feeler.
@@ -266,8 +268,10 @@ impl Discovery {
             },
         };
         if let Some(conversation) = self.conversations.get_mut(&peer) {
+            if conversation.open.is_empty() {
+                conversation.last = now.mono;
+            }
             conversation.open.push_back(question);
-            conversation.last = now.mono;
             out.send(peer, message);
         }
     }
@@ -379,7 +383,7 @@ impl Discovery {
 
     /// Dials an address once, as a feeler.
     pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) {
-        if self.has_room() {
+        if self.has_room(now) {
             self.call(now, (address, None), None, out);
             self.changed = true;
         }
@@ -405,16 +409,23 @@ impl Discovery {
         std::mem::take(&mut self.dials)
     }
 
+    /// Dials that have not taken longer than a question may.
+    fn timely_dials(&self, now: Now) -> usize {
+        self.pending_dials.values().filter(|call| call.since + QUERY_TIMEOUT > now.mono).count()
+    }
+
     /// Whether there is room for a dial, if a connection without an open question gives way.
-    fn has_room(&self) -> bool {
+    fn has_room(&self, now: Now) -> bool {
         let busy = |conversation: &&Conversation| conversation.is_own_brief() && !conversation.open.is_empty();
-        self.pending_dials.len() + self.conversations.values().filter(busy).count() < MAX_PENDING_DIALS
+        let timely = self.timely_dials(now);
+        timely + self.conversations.values().filter(busy).count() < MAX_PENDING_DIALS
+            && self.pending_dials.len() - timely < MAX_LATE_DIALS
     }
 
     /// Closes, if all places are taken, the brief connection that has been without an open question for longest.
     fn close_longest_idle(&mut self, now: Now, out: &mut Outbox) {
         let own = || self.conversations.iter().filter(|(_, conversation)| conversation.is_own_brief());
-        if self.pending_dials.len() + own().count() < MAX_PENDING_DIALS {
+        if self.timely_dials(now) + own().count() < MAX_PENDING_DIALS {
             return;
         }
         let idle = own().filter(|(_, conversation)| conversation.open.is_empty());
@@ -441,6 +452,8 @@ impl Discovery {
 
     /// Advances lookups, checks and brief connections.
     pub(crate) fn advance(&mut self, now: Now, rng: &mut ChaCha20Rng, out: &mut Outbox) {
+        // Instead of nodes that are late, others are asked at once.
+        self.end_lookups(now, out);
         let is_over = |conversation: &Conversation| conversation.end().is_some_and(|end| end <= now.mono);
         let over = self.conversations.iter().filter(|(_, conversation)| is_over(conversation));
         for peer in over.map(|(peer, _)| *peer).collect::<Vec<_>>() {
@@ -455,7 +468,7 @@ impl Discovery {
         loop {
             self.look_around(now);
             self.searches.begin(now.mono, &mut self.table);
-            while self.has_room()
+            while self.has_room(now)
                 && let Some((key, purpose, contact)) = self.searches.ask(now.mono)
             {
                 let question = match purpose {
@@ -464,14 +477,12 @@ impl Discovery {
                 };
                 self.ask(now, question, contact, out);
             }
-            let ended = self.searches.tick(now.mono);
-            if ended.is_empty() {
+            if !self.end_lookups(now, out) {
                 break;
             }
-            ended.into_iter().for_each(|(client, found)| self.report_lookup(now, client, found, out));
         }
         self.deliver(now, out);
-        while self.has_room()
+        while self.has_room(now)
             && self.pending_dials.values().filter(|call| call.questions.is_empty()).count() < MAX_CHECKS
             && let Some(contact) = self.to_check.pop_front()
         {
@@ -480,6 +491,14 @@ impl Discovery {
             }
         }
         self.changed = false;
+    }
+
+    /// Takes note of late questions, and reports the lookups that have ended. Whether there were any.
+    fn end_lookups(&mut self, now: Now, out: &mut Outbox) -> bool {
+        let ended = self.searches.tick(now.mono);
+        let is_any = !ended.is_empty();
+        ended.into_iter().for_each(|(client, found)| self.report_lookup(now, client, found, out));
+        is_any
     }
 
     /// Looks up the own id when due, and then refreshes stale buckets.

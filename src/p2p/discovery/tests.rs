@@ -38,6 +38,8 @@ struct Bench {
     /// Dials under way.
     dialled: Vec<(PeerAddr, Option<NodeId>)>,
     connections: BTreeSet<PeerId>,
+    /// Connections of late dials.
+    came_late: usize,
     /// Whom it sent something to.
     asked: Vec<PeerId>,
     next: u64,
@@ -56,6 +58,7 @@ impl Bench {
             out: Outbox::default(),
             dialled: Vec::new(),
             connections: BTreeSet::new(),
+            came_late: 0,
             asked: Vec::new(),
             next: 0,
         }
@@ -65,14 +68,20 @@ impl Bench {
         self.now.mono += Duration::from_millis(millis);
     }
 
+    fn late_dials(&self) -> usize {
+        self.discovery.pending_dials.len() - self.discovery.timely_dials(self.now)
+    }
+
     /// A dial under way succeeds.
     fn connect(&mut self, id: NodeId, address: PeerAddr) -> PeerId {
+        let late = self.late_dials();
         self.dialled.retain(|(dialled, _)| *dialled != address);
         let peer = PeerId(self.next);
         self.next += 1;
         self.connections.insert(peer);
         let handshake = HandshakeInfo { id, listens_at: Some(address), direction: Direction::Outbound, brief: true };
         self.discovery.connected(self.now, peer, handshake, &mut self.out);
+        self.came_late += late - self.late_dials();
         peer
     }
 
@@ -95,13 +104,15 @@ impl Bench {
 
     /// Has it do something, and then closes what it wants closed: nothing that has a question open, unless that is late.
     fn act(&mut self, act: impl FnOnce(&mut Self)) -> Vec<PeerId> {
-        let is_late = |conversation: &Conversation| conversation.since + BRIEF_TIMEOUT <= self.now.mono;
+        let is_late = |conversation: &Conversation| conversation.end().is_some_and(|end| end <= self.now.mono);
         let all = self.discovery.conversations.iter();
         let mut busy: Vec<PeerId> =
             all.filter(|(_, one)| !one.open.is_empty() && !is_late(one)).map(|(peer, _)| *peer).collect();
         let before = self.asked.len();
         act(self);
         self.dialled.extend(self.discovery.take_dials());
+        // Some are taken to be forgotten.
+        self.dialled.retain(|(address, _)| self.discovery.pending_dials.contains_key(address));
         self.asked.extend(self.out.take_sent());
         busy.extend(&self.asked[before..]);
         let mut closed = Vec::new();
@@ -112,8 +123,9 @@ impl Bench {
                 closed.push(peer);
             }
         }
-        let (dials, brief) = (self.dialled.len(), self.connections.len());
-        assert!(dials + brief <= MAX_PENDING_DIALS, "{dials} dials, {brief} connections");
+        let (dials, late, brief) = (self.dialled.len(), self.late_dials(), self.connections.len());
+        assert!(dials - late + brief <= MAX_PENDING_DIALS + self.came_late, "{dials} dials, {brief} connections");
+        assert!(dials + brief <= MAX_PENDING_DIALS + MAX_LATE_DIALS, "{dials} dials, {brief} connections");
         assert!(self.discovery.peers().eq(self.connections.iter().copied()));
         closed
     }
@@ -185,13 +197,75 @@ fn a_node_with_a_lingering_connection_is_asked_over_it() {
     assert_eq!(ids(&bench.dialled), [2, 3].map(|n| Some(near(n).id)));
 }
 
+/// No lookup waits for an answer longer than two seconds, so nothing else waits for the places either.
+#[test]
+fn nodes_that_are_silent_hold_their_places_as_long_as_a_question_may_take() {
+    let mut bench = Bench::new((1..=16).map(near));
+    let silent = bench.fill();
+    let ask = |bench: &mut Bench, peer: &PeerId| {
+        let conversation = bench.discovery.conversations.get_mut(peer).unwrap();
+        conversation.open.push_back(Question::Nodes(u64::MAX));
+        conversation.last = bench.now.mono;
+    };
+    silent.iter().for_each(|peer| ask(&mut bench, peer));
+    let asked_at = bench.now.mono;
+    bench.discovery.look_for(TARGET).unwrap();
+    assert_eq!(bench.advance(), []);
+    assert_eq!(bench.dialled, []);
+    // Each is asked once more meanwhile.
+    bench.wait(1_000);
+    for peer in &silent {
+        bench.discovery.question(bench.now, *peer, Question::Delivery(u64::MAX), &mut bench.out);
+    }
+    assert_eq!(bench.discovery.deadline(), Some(asked_at + QUERY_TIMEOUT));
+    bench.wait(1_000);
+    bench.discovery.tick();
+    assert_eq!(bench.advance(), silent);
+    assert_eq!(ids(&bench.dialled), [1, 2, 3].map(|n| Some(near(n).id)));
+}
+
+#[test]
+fn dials_hold_their_places_as_long_as_a_question_may_take() {
+    let mut bench = Bench::new((1..=16).map(near));
+    for n in 0..MAX_PENDING_DIALS as u8 {
+        bench.feel(far(n).address);
+    }
+    bench.discovery.look_for(TARGET).unwrap();
+    bench.advance();
+    assert_eq!(bench.dialled.len(), MAX_PENDING_DIALS);
+    for round in 1..=5 {
+        bench.wait(2_000);
+        bench.discovery.tick();
+        bench.advance();
+        assert_eq!(bench.dialled.len(), MAX_PENDING_DIALS + ALPHA * round);
+    }
+}
+
+#[test]
+fn others_are_asked_as_soon_as_a_question_is_late() {
+    let mut bench = Bench::new((1..=16).map(near));
+    bench.discovery.look_for(TARGET).unwrap();
+    bench.advance();
+    for (address, id) in bench.dialled.clone() {
+        let peer = bench.connect(id.unwrap(), address);
+        bench.discovery.conversations.get_mut(&peer).unwrap().brief = false;
+    }
+    assert_eq!(bench.advance(), []);
+    assert_eq!((bench.asked.len(), bench.dialled.len()), (ALPHA, 0));
+    assert_eq!(bench.discovery.deadline(), Some(bench.now.mono + QUERY_TIMEOUT));
+    bench.wait(2_000);
+    bench.discovery.tick();
+    bench.advance();
+    assert_eq!(ids(&bench.dialled), [4, 5, 6].map(|n| Some(near(n).id)));
+}
+
 #[test]
 fn there_are_never_more_than_there_are_places_for() {
     for seed in 0..16 {
         let mut bench = Bench::new((1..=16).flat_map(|n| [near(n), far(n)]));
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         for _ in 0..2_000 {
-            bench.wait(rng.random_range(0..50));
+            bench.wait(rng.random_range(0..150));
             let dialled = bench.dialled.choose(&mut rng).copied();
             let asked =
                 bench.discovery.conversations.iter().find(|(_, one)| !one.open.is_empty()).map(|(peer, _)| *peer);

@@ -1,5 +1,6 @@
 //! The store, open while fetches write to it, and closed again and again for others who want to change it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,9 @@ struct Open {
     /// What fetches that go on have put: none of it is collected for the rest.
     put: Put,
     fetches: usize,
+    /// How often it could not be closed, and why the last time.
+    failures: u64,
+    failure: Option<(PathBuf, io::ErrorKind, String)>,
 }
 
 impl Open {
@@ -45,14 +49,28 @@ impl Open {
         if let Some(Held { store, .. }) = self.held.take() {
             let closed = store.close();
             self.left = Some(Instant::now());
-            self.put = closed?;
+            match closed {
+                Ok(put) => self.put = put,
+                Err(error) => {
+                    self.failures += 1;
+                    self.failure = Some(match &error {
+                        ContentError::Io { path, error } => (path.clone(), error.kind(), error.to_string()),
+                        other => (PathBuf::new(), io::ErrorKind::Other, other.to_string()),
+                    });
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
 }
 
 /// A fetch that writes, until it is dropped.
-pub(super) struct Writer<'a>(&'a Keeper);
+pub(super) struct Writer<'a> {
+    keeper: &'a Keeper,
+    /// How often the store could not be closed before it began.
+    failures: u64,
+}
 
 impl Keeper {
     pub(super) fn new(dir: PathBuf, max_bytes: u64) -> Self {
@@ -65,8 +83,9 @@ impl Keeper {
 
     /// A fetch begins. The store is opened for its first block.
     pub(super) fn writer(&self) -> Writer<'_> {
-        self.lock().fetches += 1;
-        Writer(self)
+        let mut open = self.lock();
+        open.fetches += 1;
+        Writer { keeper: self, failures: open.failures }
     }
 }
 
@@ -77,8 +96,9 @@ impl Writer<'_> {
     /// # Errors
     /// [`ContentError`].
     pub(super) fn put(&self, block: &Block, goes_on: impl FnMut() -> bool) -> Result<(), ContentError> {
-        let Self(keeper) = self;
+        let keeper = self.keeper;
         let mut open = keeper.lock();
+        self.check(&open)?;
         let held = match open.held.take() {
             Some(held) => held,
             None => {
@@ -92,10 +112,15 @@ impl Writer<'_> {
                 Held { store, since: now, named: now }
             }
         };
-        let Held { store, since, named } = open.held.insert(held);
-        store.put(block)?;
+        open.held.insert(held).store.put(block)?;
+        self.look_up(&mut open)
+    }
+
+    /// Looks whether others wait for the store, or blocks for their names.
+    fn look_up(&self, open: &mut Open) -> Result<(), ContentError> {
+        let Some(Held { store, since, named }) = &mut open.held else { return Ok(()) };
         if since.elapsed() >= HOLD || store.is_wanted() {
-            return open.leave();
+            return self.leave(open);
         }
         if named.elapsed() >= REST {
             *named = Instant::now();
@@ -109,13 +134,29 @@ impl Writer<'_> {
     /// # Errors
     /// The file system's.
     pub(super) fn rest(&self) -> Result<(), ContentError> {
-        self.0.lock().leave()
+        self.leave(&mut self.keeper.lock())
+    }
+
+    fn leave(&self, open: &mut Open) -> Result<(), ContentError> {
+        open.leave()?;
+        self.check(open)
+    }
+
+    /// Fails if another fetch could not close the store since this one began: blocks of both may be lost.
+    fn check(&self, open: &Open) -> Result<(), ContentError> {
+        match &open.failure {
+            Some((path, kind, text)) if open.failures != self.failures => {
+                let (path, error) = (path.clone(), io::Error::new(*kind, text.clone()));
+                Err(ContentError::Io { path, error })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        let mut open = self.0.lock();
+        let mut open = self.keeper.lock();
         open.fetches -= 1;
         if open.fetches == 0 {
             // What is lost is fetched again.
@@ -132,6 +173,30 @@ mod tests {
     use super::*;
     use crate::ipld::{Cid, Codec, HashFunction};
 
+    fn block(number: u32) -> Block {
+        let bytes = number.to_le_bytes().to_vec();
+        let cid = Cid::v1(Codec::RAW, HashFunction::Sha2_256, &bytes).unwrap();
+        Block::check(cid, bytes).unwrap()
+    }
+
+    /// Both have asked for the same block, and each finds it put already or waiting for its name.
+    #[test]
+    fn each_fetch_learns_that_the_store_could_not_be_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Keeper::new(dir.path().to_owned(), 1 << 30);
+        let [first, second] = [keeper.writer(), keeper.writer()];
+        first.put(&block(1), || true).unwrap();
+        second.put(&block(1), || true).unwrap();
+        std::fs::remove_dir_all(dir.path().join("tmp")).unwrap();
+        let told = |writer: &Writer| matches!(writer.rest(), Err(ContentError::Io { .. }));
+        assert!(told(&first), "the block could not be given its name");
+        assert!(told(&second), "it is lost for this one as well");
+        let third = keeper.writer();
+        third.put(&block(1), || true).unwrap();
+        third.rest().unwrap();
+        assert!(second.put(&block(2), || true).is_err(), "its first block is still lost, as far as it knows");
+    }
+
     /// Sooner than the store would be left by itself.
     #[test]
     fn who_asks_gets_the_store_while_a_fetch_writes() {
@@ -140,11 +205,9 @@ mod tests {
         let writer = keeper.writer();
         let mut number = 0u32;
         let mut put = || {
-            let bytes = number.to_le_bytes().to_vec();
             number += 1;
-            let cid = Cid::v1(Codec::RAW, HashFunction::Sha2_256, &bytes).unwrap();
-            writer.put(&Block::check(cid, bytes).unwrap(), || true).unwrap();
-            cid
+            writer.put(&block(number), || true).unwrap();
+            *block(number).cid()
         };
         let first = put();
         assert!(keeper.lock().held.is_some());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::model::{Filter, Pin, Request, Status};
-use crate::content::{CONTENT_DIR, ContentError, ContentReader, ContentStore, PinKind, STORE_PATIENCE};
+use crate::content::{CONTENT_DIR, ContentError, ContentStore, PinKind, STORE_PATIENCE};
 use crate::ipld::Cid;
 use crate::p2p::{Command, PeerAddr};
 use crate::runtime::exchange::{Fetches, Part, Wanted};
@@ -58,7 +58,7 @@ impl Service {
     pub(super) fn new(
         handle: Handle,
         fetches: Fetches,
-        data_dir: &std::path::Path,
+        data_dir: &Path,
         max_bytes: u64,
         stopping: CancellationToken,
     ) -> Self {
@@ -222,7 +222,7 @@ impl Service {
                 self.fetch(cid).await?;
             }
             let (service, name) = (self.clone(), pin.name.clone().unwrap_or_default());
-            let pinning = tokio::task::spawn_blocking(move || service.keep(cid, name));
+            let pinning = tokio::task::spawn_blocking(move || keep(&service.0.dir, service.0.max_bytes, cid, name));
             match pinning.await.map_err(|_| "the work failed inside this node".to_owned())? {
                 Ok(made) => return Ok(made),
                 Err(
@@ -251,18 +251,18 @@ impl Service {
             }
         }
     }
+}
 
-    /// Pins what is here, and checks that it is whole.
-    fn keep(&self, cid: Cid, name: String) -> Result<bool, ContentError> {
-        ContentReader::open(&self.0.dir)?.totals(cid)?;
-        let mut store = ContentStore::open_within(&self.0.dir, self.0.max_bytes, STORE_PATIENCE)?;
-        let is_kept = |pin: &crate::content::Pin| pin.cid == cid && pin.kind == PinKind::Recursive;
-        if store.reader().pins()?.iter().any(is_kept) {
-            return Ok(false);
-        }
-        store.pin(&crate::content::Pin { cid, kind: PinKind::Recursive, name: printable(name) })?;
-        Ok(true)
+/// Pins what is here, if it is whole: nobody collects a part of it meanwhile. `false` if it is pinned already.
+fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, ContentError> {
+    let mut store = ContentStore::open_within(dir, max_bytes, STORE_PATIENCE)?;
+    store.reader().totals(cid)?;
+    let is_kept = |pin: &crate::content::Pin| pin.cid == cid && pin.kind == PinKind::Recursive;
+    if store.reader().pins()?.iter().any(is_kept) {
+        return Ok(false);
     }
+    store.pin(&crate::content::Pin { cid, kind: PinKind::Recursive, name: printable(name) })?;
+    Ok(true)
 }
 
 impl Request {
@@ -301,6 +301,34 @@ fn origin_of(text: &str) -> Option<PeerAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipld::{Block, Codec, HashFunction};
+
+    #[test]
+    fn what_is_collected_while_the_store_is_waited_for_is_not_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = b"some bytes".to_vec();
+        let block = Block::check(Cid::v1(Codec::RAW, HashFunction::Sha2_256, &bytes).unwrap(), bytes).unwrap();
+        let mut store = ContentStore::open(dir.path(), 1 << 20).unwrap();
+        store.put(&block).unwrap();
+        store.close().unwrap();
+        let mut store = ContentStore::open(dir.path(), 1 << 20).unwrap();
+        let keep = || keep(dir.path(), 1 << 20, *block.cid(), String::new());
+        std::thread::scope(|scope| {
+            let keeping = scope.spawn(keep);
+            while !store.is_wanted() {
+                std::thread::yield_now();
+            }
+            store.collect(|_| {}).unwrap();
+            drop(store);
+            assert!(matches!(keeping.join().unwrap(), Err(ContentError::Missing { .. })));
+        });
+        let mut store = ContentStore::open(dir.path(), 1 << 20).unwrap();
+        assert_eq!(store.reader().pins().unwrap(), []);
+        store.put(&block).unwrap();
+        store.close().unwrap();
+        assert!(keep().unwrap());
+        assert!(!keep().unwrap(), "it is pinned already");
+    }
 
     #[test]
     fn origins_are_addresses_of_this_network() {

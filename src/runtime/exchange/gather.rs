@@ -97,6 +97,7 @@ impl Gatherer<'_> {
         match self.reader.get(&cid) {
             Ok(block) => {
                 self.count(&block, None);
+                self.writer.give_way()?;
                 Ok(Some(block))
             }
             Err(ContentError::Missing { .. }) => self.want(cid),
@@ -167,5 +168,54 @@ impl Gatherer<'_> {
             progress.fetched_blocks += 1;
             progress.fetched_bytes += bytes;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::keeper::Keeper;
+    use super::*;
+    use crate::content::ContentStore;
+    use crate::ipld::{Codec, HashFunction};
+
+    fn block(bytes: &[u8]) -> Block {
+        Block::check(Cid::v1(Codec::RAW, HashFunction::Sha2_256, bytes).unwrap(), bytes.to_vec()).unwrap()
+    }
+
+    /// A fetch that goes on where it broke off may read for long before it stores again.
+    #[test]
+    fn who_asks_gets_the_store_while_a_fetch_reads_what_is_here() {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, new) = (block(b"here"), block(b"new"));
+        let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
+        store.put(&here).unwrap();
+        drop(store.close().unwrap());
+        let (keeper, turns) = (Keeper::new(dir.path().to_owned(), 1 << 30), Turns::new(None));
+        let reader = ContentReader::open(dir.path()).unwrap();
+        let (requests, _requests) = tokio::sync::mpsc::unbounded_channel();
+        let (_arrived, arrivals) = mpsc::channel();
+        let mut gatherer = Gatherer {
+            reader: &reader,
+            writer: keeper.writer(),
+            turns: &turns,
+            requests,
+            arrivals,
+            progress: Arc::default(),
+            open: HashMap::new(),
+        };
+        gatherer.writer.put(&new, || true).unwrap();
+        assert!(gatherer.local(*here.cid()).unwrap().is_some() && keeper.is_open(), "nobody asks for it");
+        std::thread::scope(|scope| {
+            let other =
+                scope.spawn(|| ContentStore::open_within(dir.path(), 1 << 30, Duration::from_secs(60)).map(drop));
+            while !dir.path().join("wanted").exists() {
+                std::thread::yield_now();
+            }
+            assert!(gatherer.local(*here.cid()).unwrap().is_some() && !keeper.is_open());
+            other.join().unwrap().unwrap();
+        });
+        assert!(reader.get(new.cid()).is_ok());
     }
 }

@@ -116,6 +116,14 @@ impl Writer<'_> {
         self.look_up(&mut open)
     }
 
+    /// Leaves the store to others if they wait for it: to be called now and then while nothing is put.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(super) fn give_way(&self) -> Result<(), ContentError> {
+        self.look_up(&mut self.keeper.lock())
+    }
+
     /// Looks whether others wait for the store, or blocks for their names.
     fn look_up(&self, open: &mut Open) -> Result<(), ContentError> {
         let Some(Held { store, since, named }) = &mut open.held else { return Ok(()) };
@@ -169,6 +177,14 @@ impl Drop for Writer<'_> {
 }
 
 #[cfg(test)]
+impl Keeper {
+    /// Whether the store is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().held.is_some()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::ipld::{Cid, Codec, HashFunction};
@@ -210,7 +226,7 @@ mod tests {
             *block(number).cid()
         };
         let first = put();
-        assert!(keeper.lock().held.is_some());
+        assert!(keeper.is_open());
         std::thread::scope(|scope| {
             let other = scope.spawn(|| ContentStore::open_within(dir.path(), 1 << 30, HOLD * 3 / 4).map(|_| ()));
             while !other.is_finished() {

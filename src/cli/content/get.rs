@@ -60,7 +60,7 @@ pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Resul
     match write(args, store, common) {
         Ok(()) => Ok(()),
         Err(error) => {
-            args.network.fetch(&args.path, Extent::All, error, common, || Ok(()))?;
+            args.network.fetch(&args.path, Extent::All, error, common, None, || Ok(()))?;
             write(args, store, common)
         }
     }

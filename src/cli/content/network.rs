@@ -97,7 +97,7 @@ impl FetchArgs {
     }
 
     /// Fetches a part of what is at the end of a path, because reading it failed with `error`. Calls `meanwhile` again and
-    /// again until all is here.
+    /// again until all is here. Shows itself in the caller's bar, if it has one: two on one terminal overwrite each other.
     ///
     /// # Errors
     /// That error, if it has another cause, the network is not to be asked, or no node runs; those of `meanwhile`, and those of
@@ -108,6 +108,7 @@ impl FetchArgs {
         extent: Extent,
         error: anyhow::Error,
         common: &Common,
+        bar: Option<&ProgressBar>,
         mut meanwhile: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         if self.offline || !is_lacking(&error) {
@@ -117,17 +118,20 @@ impl FetchArgs {
             Ok(node) => node,
             Err(no_node) => return Err(error.context(format!("it is not here, and cannot be fetched: {no_node:#}"))),
         };
-        let bar = bytes_bar(0, common.json());
+        let shown = match bar {
+            Some(bar) => Shown { bar: bar.clone(), is_own: false },
+            None => Shown { bar: bytes_bar(0, common.json()), is_own: true },
+        };
         let first = [json!(path.to_string()), json!(self.timeout), json!(1)];
         let params: Vec<Value> = first.into_iter().chain(extent.params()).collect();
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             // Dropped at the end of the fetch.
             let (fetching, fetched) = mpsc::channel::<()>();
-            let (bar, params, is_over) = (&bar, &params, &is_over);
+            let (shown, params, is_over) = (&shown, &params, &is_over);
             let watching = thread::Builder::new().name("fetch".to_owned()).spawn_scoped(scope, move || {
                 let _fetching = fetching;
-                watch(&node, params, bar, is_over)
+                watch(&node, params, shown, is_over)
             })?;
             while fetched.recv_timeout(LOOK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                 if let Err(error) = meanwhile() {
@@ -136,29 +140,52 @@ impl FetchArgs {
                 }
             }
             watching.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        bar.finish_and_clear();
-        Ok(())
+        })
+    }
+}
+
+/// How far a fetch is, as a node says.
+#[derive(Deserialize)]
+struct Status {
+    complete: bool,
+    bytes: u64,
+    fetched_bytes: u64,
+    sources: u64,
+    liars: Vec<String>,
+}
+
+/// A bar that shows a fetch.
+struct Shown {
+    bar: ProgressBar,
+    /// Shows how much is fetched, and goes with the fetch; else what the caller has done with it.
+    is_own: bool,
+}
+
+impl Shown {
+    fn update(&self, status: &Status) {
+        if self.is_own {
+            self.bar.set_position(status.bytes);
+        }
+        self.bar.set_message(format!("from {}", counted(status.sources, "peer")));
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if self.is_own {
+            self.bar.finish_and_clear();
+        }
     }
 }
 
 /// Watches a fetch until it has ended, or is over for the caller.
-fn watch(node: &Client, params: &[Value], bar: &ProgressBar, is_over: &AtomicBool) -> anyhow::Result<()> {
-    #[derive(Deserialize)]
-    struct Status {
-        complete: bool,
-        bytes: u64,
-        fetched_bytes: u64,
-        sources: u64,
-        liars: Vec<String>,
-    }
+fn watch(node: &Client, params: &[Value], shown: &Shown, is_over: &AtomicBool) -> anyhow::Result<()> {
     let mut told = 0;
     while !is_over.load(Ordering::Relaxed) {
         let status: Status = call(node, "fetchcontent", params)?;
-        bar.set_position(status.bytes);
-        bar.set_message(format!("from {}", counted(status.sources, "peer")));
+        shown.update(&status);
         for liar in status.liars.iter().skip(told) {
-            bar.suspend(|| eprintln!("{liar} sent false content, and was dropped"));
+            shown.bar.suspend(|| eprintln!("{liar} sent false content, and was dropped"));
         }
         told = told.max(status.liars.len());
         if status.complete {
@@ -208,4 +235,23 @@ pub fn find(args: &FindArgs, common: &Common) -> anyhow::Result<()> {
     ensure!(!providers.is_empty(), "no other node says that it has {}", args.cid);
     let line = |provider: &Provider| format!("{}@{}", provider.nodeid, provider.address);
     common.print(|| providers.iter().map(line).collect::<Vec<_>>().join("\n"), || found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fetch_shows_itself_in_the_bar_of_its_caller() {
+        let status = Status { complete: false, bytes: 9, fetched_bytes: 9, sources: 2, liars: Vec::new() };
+        for (is_own, position) in [(false, 5), (true, 9)] {
+            let bar = bytes_bar(100, true);
+            bar.set_position(5);
+            let shown = Shown { bar: bar.clone(), is_own };
+            shown.update(&status);
+            assert_eq!((bar.position(), &bar.message()[..], bar.is_finished()), (position, "from 2 peers", false));
+            drop(shown);
+            assert_eq!(bar.is_finished(), is_own, "the caller goes on");
+        }
+    }
 }

@@ -60,7 +60,7 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
         let (cid, size) = match file_at(path, store) {
             Ok(file) => file,
             Err(error) => {
-                args.network.fetch(path, Extent::Block, error, common, || Ok(()))?;
+                args.network.fetch(path, Extent::Block, error, common, None, || Ok(()))?;
                 file_at(path, store)?
             }
         };
@@ -83,7 +83,7 @@ pub fn cat(args: &CatArgs, store: &ContentReader, common: &Common) -> anyhow::Re
                 Err(error) if is_lacking(&error) => Ok(()),
                 written => written,
             };
-            args.network.fetch(path, extent, error, common, &mut write_on)?;
+            args.network.fetch(path, extent, error, common, Some(&bar), &mut write_on)?;
             write(&mut from)?;
         }
         bar.finish_and_clear();

@@ -7,7 +7,7 @@
 #           the public key; Go, RFC 8032's tools and nearly all libraries keep them so. Another form would be refused.
 # Seen:     it wants the other 64 bytes, the seed's SHA-512 with five bits set or cleared, and libtorrent's Python has no
 #           function that makes them. With NaCl's key it signs, and the signature is wrong. All nodes refuse it, but the alert
-#           says "DHT put complete", and only its success=0 tells that nobody has the item. With the other form the
+#           says "DHT put complete", and only its success=0 tells that no node has the item. With the other form the
 #           nodes store the item, and PyNaCl finds the signature right.
 set -euo pipefail
 dir=$(mktemp -d)
@@ -78,7 +78,7 @@ for session in sessions:
         if other is not session:
             session.add_dht_node(("127.0.0.1", other.listen_port()))
 writer, reader, _ = sessions
-# Until the nodes know each other, nobody stores anything.
+# Until the nodes know each other, no node stores anything.
 while put(expanded(bytes(KEY)), b"first")[0].num_success < 2:
     time.sleep(0.1)
 

@@ -9,7 +9,7 @@
 #           that end with u (Efe, Anba, Pfa). One key in five or so has such a word: bip-utils then writes words that no Monero
 #           wallet knows, and refuses the right ones. hdwallet decomposes accents and makes capitals small before it takes the
 #           first letters, so nearly all of its last words in German, Japanese and Spanish are wrong, and a third in Russian:
-#           it refuses Monero's words, and a wallet refuses its own. Whoever keeps such words on paper cannot restore the
+#           it refuses Monero's words, and a wallet refuses its own. A user who keeps such words on paper cannot restore the
 #           wallet elsewhere.
 set -euo pipefail
 dir=$(mktemp -d)

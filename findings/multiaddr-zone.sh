@@ -8,7 +8,7 @@
 # Expected: the parts of an address are those of its text; equal peers have equal bytes; each valid text is read.
 # Seen:     the text is kept, so it looks right. But the parts are read without the zone's length: of the zone eth0, of four
 #           letters, `items()` makes the IPv4 address 101.116.104.48, the letters, since the length 4 is the code of ip4. Of
-#           wlan0 it makes a BinaryParseError. So a program that looks for an IPv4 address finds one that nobody wrote. A peer
+#           wlan0 it makes a BinaryParseError. So a program that looks for an IPv4 address finds one that is not there. A peer
 #           id as a CID is stored with the CID's four bytes, so that the address differs from the same one in base58, and other
 #           libp2p peers cannot read it, though its text is the same. A certhash in base32 is refused.
 set -euo pipefail

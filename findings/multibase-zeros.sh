@@ -8,7 +8,7 @@
 # Seen:     multiformats does, but for the "=" with which it pads base8. py-multibase is right in base32 and base64 only. In all
 #           others it takes the bytes for a number, and drops leading zeros, even those of base16, which it writes right and
 #           reads wrong. In base2, base8 and base32z other bytes may suffer, too. No error says so. Each Ed25519 peer id
-#           begins with a zero: z12D3KooW... is read as 37 of its 38 bytes, and written as z2D3KooW..., which nobody else
+#           begins with a zero: z12D3KooW... is read as 37 of its 38 bytes, and written as z2D3KooW..., which no other peer
 #           takes for that peer.
 set -euo pipefail
 dir=$(mktemp -d)

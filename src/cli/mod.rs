@@ -182,13 +182,13 @@ impl Common {
         self.json
     }
 
-    /// Prints a result: `json` with `--json`, else `text`.
+    /// Prints a result: `json` with `--json`, else `text`. The empty text of an empty list makes no line.
     ///
     /// # Errors
     /// [`OutputError`] if stdout cannot be written to.
     pub fn print(&self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
         let result = if self.json { format!("{:#}", json()) } else { text() };
-        print_line(&result)
+        if result.is_empty() { Ok(()) } else { print_line(&result) }
     }
 
     /// Prints the result of an irreversible action. If stdout fails or its reader is gone, the command fails with an

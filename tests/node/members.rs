@@ -37,6 +37,7 @@ fn nodes_are_paused_added_and_removed() {
     let added = net.json(&["testnet", "add"]);
     assert_eq!(added["name"], "node-4");
     assert_eq!(net.json(&["testnet", "list"]).as_array().unwrap().len(), 0, "no snapshot has the new node");
+    assert_eq!(net.run(&["testnet", "list"]).stdout, "", "an empty list is no line");
     reaches(4, "2");
     // Whatever works on all nodes works on it.
     assert_eq!(net.json(&["testnet", "fork"])["nodes"], 4);

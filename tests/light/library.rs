@@ -4,10 +4,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cairn::ipld::dagpb::{self, Link};
-use cairn::ipld::{Block, ChunkSize, Cid, Codec, Data, FileBuilder, HashFunction, Kind, Metadata, Options};
+use cairn::ipld::read::{Entry, ReadError};
+use cairn::ipld::{
+    Block, ChunkSize, Cid, Codec, Data, DirectoryBuilder, DirectoryError, FileBuilder, HashFunction, Kind, Metadata,
+    Options, symlink,
+};
 use cairn::light::library::{
-    FetchError, Library, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PACE, PATIENCE, RETRY, STALL,
-    ShareError, UPLOAD_BURST,
+    FetchError, Library, MAX_ENTRIES, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PACE, PATIENCE, RETRY,
+    STALL, ShareError, UPLOAD_BURST, Whole,
 };
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
@@ -62,6 +66,7 @@ struct World {
     blocks: BTreeMap<Vec<u8>, Vec<u8>>,
     peers: BTreeMap<PeerId, Manner>,
     file: Vec<u8>,
+    entries: Vec<Entry>,
     faults: Vec<(PeerId, ContentFault)>,
     /// Wants of whole blocks, by peer.
     asked: BTreeMap<PeerId, usize>,
@@ -75,12 +80,12 @@ impl World {
         let peers: BTreeMap<PeerId, Manner> = (1..).map(PeerId).zip(manners.iter().copied()).collect();
         let mut library = Library::default();
         peers.keys().for_each(|peer| library.offers(START, *peer));
-        let (file, faults, asked) = (Vec::new(), Vec::new(), BTreeMap::new());
-        Self { library, now: START, blocks, peers, file, faults, asked, owed: VecDeque::new(), dripped: START }
+        let (file, entries, faults, asked) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
+        Self { library, now: START, blocks, peers, file, entries, faults, asked, owed: VecDeque::new(), dripped: START }
     }
 
     /// Carries out what the library wants until it is done, or `until`.
-    fn run(&mut self, until: Duration) -> Option<Result<(), FetchError>> {
+    fn run(&mut self, until: Duration) -> Option<Result<Whole, FetchError>> {
         let end = self.now + until;
         loop {
             let mut again = false;
@@ -88,6 +93,7 @@ impl World {
                 match output {
                     Output::Again => again = true,
                     Output::Piece(bytes) => self.file.extend(bytes),
+                    Output::Entry(entry) => self.entries.push(entry),
                     Output::Ended(result) => return Some(result),
                     Output::Penalise(peer, fault) => {
                         self.faults.push((peer, fault));
@@ -146,7 +152,7 @@ impl World {
     /// Fetches, and has the whole file.
     fn fetches(&mut self, text: &str, file: &[u8]) {
         self.library.fetch(self.now, text).unwrap();
-        assert_eq!(self.run(PATIENCE), Some(Ok(())));
+        assert_eq!(self.run(PATIENCE), Some(Ok(Whole::File)));
         assert!(self.file == file, "{} bytes of {}", self.file.len(), file.len());
     }
 }
@@ -182,11 +188,8 @@ fn files_of_any_shape_come_whole() {
     World::new(known.clone(), &[]).fetches(&inline.to_string(), b"inline");
     World::new(known.clone(), &[Manner::Honest]).fetches(&format!("ipfs://{above}/name/"), &raw);
     let mut world = World::new(known, &[Manner::Honest]);
-    for (text, why) in [(format!("{above}/other"), "no entry"), (above.to_string(), "a directory")] {
-        world.library.fetch(world.now, &text).unwrap();
-        let Some(Err(error)) = world.run(PATIENCE) else { panic!("{text} is a file") };
-        assert!(error.to_string().contains(why), "{error}");
-    }
+    world.library.fetch(world.now, &format!("{above}/other")).unwrap();
+    assert!(matches!(world.run(PATIENCE), Some(Err(FetchError::Read(ReadError::NoEntry { .. })))));
     assert!(matches!(world.library.fetch(world.now, "nothing"), Err(FetchError::Cid(_))));
 }
 
@@ -274,14 +277,14 @@ fn what_nobody_sends_ends_and_what_comes_late_is_found() {
     world.library.fetch(world.now, &root.to_string()).unwrap();
     assert_eq!(world.run(RETRY), None);
     world.peers.insert(PeerId(1), Manner::Honest);
-    assert_eq!(world.run(2 * RETRY), Some(Ok(())));
+    assert_eq!(world.run(2 * RETRY), Some(Ok(Whole::File)));
     // And a peer that comes later is asked.
     let mut world = World::new(world.blocks, &[]);
     world.library.fetch(world.now, &root.to_string()).unwrap();
     assert_eq!(world.run(RETRY), None);
     world.peers.insert(PeerId(7), Manner::Honest);
     world.library.offers(world.now, PeerId(7));
-    assert_eq!(world.run(RETRY), Some(Ok(())));
+    assert_eq!(world.run(RETRY), Some(Ok(Whole::File)));
     assert!(world.file == file);
 }
 
@@ -294,6 +297,63 @@ fn what_was_not_asked_for_is_an_offence() {
     world.run(Duration::ZERO);
     let unrequested = |peer| (PeerId(peer), ContentFault::Unrequested);
     assert_eq!(world.faults, [unrequested(1), unrequested(2)]);
+}
+
+/// A directory with so many entries, all of one file.
+fn directory(blocks: &mut BTreeMap<Vec<u8>, Vec<u8>>, file: Cid, entries: usize) -> Cid {
+    let mut directory = DirectoryBuilder::new();
+    for n in 0..entries {
+        directory.insert(Link { name: format!("file {n:05}").into_bytes(), cid: file, size: n as u64 }).unwrap();
+    }
+    let mut sink = |block: Block| {
+        blocks.insert(block.cid().multihash(), block.into_bytes());
+        Ok::<(), DirectoryError>(())
+    };
+    directory.finish(Metadata::NONE, &Options::default(), &mut sink).unwrap().cid
+}
+
+#[test]
+fn directories_are_listed_whether_they_have_one_node_or_many() {
+    let (mut blocks, file) = blocks(b"all the same");
+    for entries in [0, 3, MAX_ENTRIES] {
+        let root = directory(&mut blocks, file, entries);
+        assert!(entries <= 3 || blocks.len() > 100, "it is sharded");
+        let mut world = World::new(blocks.clone(), &[Manner::Lie, Manner::Honest]);
+        world.library.fetch(START, &root.to_string()).unwrap();
+        assert_eq!(world.run(PATIENCE), Some(Ok(Whole::Directory)));
+        assert!(world.file.is_empty());
+        assert!(world.faults.iter().all(|(peer, _)| *peer == PeerId(1)), "{:?}", world.faults);
+        world.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(world.entries.len(), entries);
+        for (n, entry) in world.entries.iter().enumerate() {
+            assert_eq!((&entry.name, entry.dag_size), (&format!("file {n:05}").into_bytes(), n as u64));
+        }
+        // What is below is fetched by its path.
+        if entries > 0 {
+            let mut world = World::new(blocks.clone(), &[Manner::Honest]);
+            world.fetches(&format!("{root}/file 00002"), b"all the same");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_and_no_list_is_refused() {
+    let (mut blocks, file) = blocks(b"all the same");
+    let crowded = directory(&mut blocks, file, MAX_ENTRIES + 1);
+    let mut link = None;
+    let mut sink = |block: Block| {
+        link = Some(*block.cid());
+        blocks.insert(block.cid().multihash(), block.into_bytes());
+        Ok::<(), ()>(())
+    };
+    symlink(b"elsewhere", Metadata::NONE, &Options::default(), &mut sink).unwrap();
+    let link = link.unwrap();
+    let mut world = World::new(blocks, &[Manner::Honest]);
+    world.library.fetch(START, &crowded.to_string()).unwrap();
+    assert_eq!(world.run(PATIENCE), Some(Err(FetchError::Crowded)));
+    assert!(world.entries.len() <= MAX_ENTRIES);
+    world.library.fetch(world.now, &link.to_string()).unwrap();
+    assert!(matches!(world.run(PATIENCE), Some(Err(FetchError::Read(ReadError::Kind { .. })))));
 }
 
 #[test]
@@ -385,7 +445,7 @@ fn a_shared_file_has_the_cid_of_the_command_and_is_served() {
     // What is shared here is read without a peer.
     library.fetch(START, &root.to_string()).unwrap();
     let mut world = World { library, ..World::new(BTreeMap::new(), &[]) };
-    assert_eq!(world.run(PATIENCE), Some(Ok(())));
+    assert_eq!(world.run(PATIENCE), Some(Ok(Whole::File)));
     assert!(world.file == file);
     world.library.clear();
     let want = Want { hash: root.multihash(), whole: false };
@@ -487,6 +547,7 @@ fn whatever_peers_say_the_file_is_right_or_there_is_none() {
                     }
                     Output::Send(_, other) => panic!("it sends {other:?}"),
                     Output::Piece(bytes) => read.extend(bytes),
+                    Output::Entry(entry) => panic!("it lists {entry:?}"),
                     Output::Ended(result) => ended = Some(result),
                     Output::Penalise(..) | Output::Again => {}
                 }
@@ -496,11 +557,12 @@ fn whatever_peers_say_the_file_is_right_or_there_is_none() {
             }
         }
         match ended {
-            Some(Ok(())) => {
+            Some(Ok(Whole::File)) => {
                 assert!(read == file, "seed {seed}");
                 whole += 1;
             }
             Some(Err(error)) => assert!(matches!(error, FetchError::Absent { .. }), "seed {seed}: {error}"),
+            Some(Ok(Whole::Directory)) => panic!("seed {seed}"),
             None => {}
         }
     }

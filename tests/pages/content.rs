@@ -7,6 +7,7 @@ use std::path::Path;
 use cairn::ipld::{Cid, Codec, HashFunction};
 use cairn::p2p::message::Message;
 use cairn::p2p::wants::{MAX_WANTS, Want};
+use serde_json::json;
 
 use crate::browser::Browser;
 use crate::calls::wait_for_pages;
@@ -88,12 +89,24 @@ fn a_page_fetches_from_a_node_and_shows_what_is_safe() {
     assert_eq!(browser.text("#fetched-text"), "");
     assert_ne!(browser.run("return document.title", &[]), "run");
 
-    // What is no file, and what is no CID.
-    for (text, why) in [(site.as_str(), "is a directory"), ("nothing", "not a CID")] {
-        browser.run("document.getElementById('cid').value = arguments[0]", &[text.into()]);
-        browser.click("#fetch button");
-        browser.wait(&format!("document.getElementById('fetch-state').textContent.includes('{why}')"));
-    }
+    // A directory is listed, and from the list a person goes on.
+    fetch(&browser, &site);
+    let names = "return [...document.querySelectorAll('#entries button')].map((button) => button.textContent)";
+    assert_eq!(browser.run(names, &[]), json!(["img", "index.html"]));
+    browser.click("#entries li:first-child button");
+    browser.wait(&format!("document.getElementById('cid').value === '{site}/img'"));
+    browser.wait("document.querySelector('#entries button')?.textContent === 'dot.png'");
+    browser.click("#entries button");
+    browser.wait("document.getElementById('fetched-picture').naturalWidth === 1");
+    assert_eq!(browser.text("#entries"), "");
+    fs::create_dir(scene.place.path("empty")).unwrap();
+    fetch(&browser, &scene.place.run("a", &["content", "add", "-rQ", "empty"]).ok());
+    assert!(browser.text("#fetch-state").starts_with("0 entries"));
+
+    // What is no CID.
+    browser.run("document.getElementById('cid').value = arguments[0]", &["nothing".into()]);
+    browser.click("#fetch button");
+    browser.wait("document.getElementById('fetch-state').textContent.includes('not a CID')");
     browser.is_well(&node.url());
 }
 

@@ -18,7 +18,8 @@
 //! | 2 | connection | a fault | have the light client penalise the peer; of the first kind, 0, it sent a false block |
 //! | 3 | | bytes | append them to the file |
 //! | 4 | | | call [`tick`] as soon as nothing else is to be done |
-//! | 5 | 1, or 0 | nothing, or text | the file is whole; or there is none, and that is why |
+//! | 5 | 1, 2, or 0 | nothing, or text | the file is whole; the list is; or there is none, and that is why |
+//! | 6 | | CID, a line feed, size, a line feed, name | it is a directory: append the entry to the list |
 //!
 //! A trap may leave the state half changed: the page then drops the instance.
 
@@ -28,7 +29,8 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 
-use cairn::light::library::{Library, Output};
+use cairn::ipld::read::Entry;
+use cairn::light::library::{Library, Output, Whole};
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
 use cairn::primitives::codec;
@@ -108,7 +110,7 @@ pub extern "C" fn gone(connection: u32, mono_ms: f64) {
     with(mono_ms, |library, now, _| library.gone(now, peer(connection)));
 }
 
-/// Fetches the file that the input, a CID and perhaps a path, names: 1, or 0 with an error's text.
+/// Fetches the file that the input, a CID and perhaps a path, names, or lists the directory: 1, or 0 with an error's text.
 #[unsafe(no_mangle)]
 pub extern "C" fn fetch(mono_ms: f64) -> u32 {
     answer(with(mono_ms, |library, now, text| {
@@ -199,7 +201,11 @@ pub extern "C" fn next_output() -> u64 {
             Output::Penalise(PeerId(connection), fault) => (2, connection, codec::encode(&fault)),
             Output::Piece(bytes) => (3, 0, bytes),
             Output::Again => (4, 0, Vec::new()),
-            Output::Ended(Ok(())) => (5, 1, Vec::new()),
+            Output::Entry(Entry { name, cid, dag_size }) => {
+                (6, 0, [format!("{cid}\n{dag_size}\n").as_bytes(), &name].concat())
+            }
+            Output::Ended(Ok(Whole::File)) => (5, 1, Vec::new()),
+            Output::Ended(Ok(Whole::Directory)) => (5, 2, Vec::new()),
             Output::Ended(Err(error)) => (5, 0, error.to_string().into_bytes()),
         };
         *output = bytes;

@@ -1,9 +1,10 @@
-//! Puts a file together from its blocks: names those that come next, and hands the file's bytes out in order.
+//! Puts a file together from its blocks: names those that come next, and hands the file's bytes out in order. Or lists a
+//! directory in the same way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::FetchError;
-use crate::ipld::read::{FileReader, PathReader, ReadError};
+use super::{FetchError, Whole};
+use crate::ipld::read::{DirectoryReader, Entry, FileReader, PathReader, ReadError, View};
 use crate::ipld::{Cid, MAX_BLOCK_BYTES};
 
 /// Links that it looks ahead.
@@ -12,6 +13,8 @@ pub(super) const AHEAD: usize = 16;
 const MAX_HELD_BYTES: usize = AHEAD * MAX_BLOCK_BYTES;
 /// Bytes of a file, at most: the page keeps them all.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
+/// Entries of a directory, at most: the page shows them all.
+pub const MAX_ENTRIES: usize = 10_000;
 /// Blocks that are read in one step, their bytes, and bytes that are handed out together. A file of one byte a block
 /// takes long, and the page does other things between.
 const STEP_BLOCKS: usize = 256;
@@ -28,7 +31,13 @@ enum Reader {
         /// The block that it needs next.
         next: Cid,
     },
+    /// A file, unless its root turns out to be a directory's.
     File(FileReader),
+    Directory {
+        reader: DirectoryReader,
+        /// Entries that were handed out.
+        listed: usize,
+    },
 }
 
 impl Reader {
@@ -49,12 +58,14 @@ impl Reader {
 pub(super) enum Step {
     /// The file's next bytes.
     Piece(Vec<u8>),
+    /// The directory's next entries.
+    Entries(Vec<Entry>),
     /// Nothing yet, but it can go on.
     More,
     /// A block has to come first.
     Waits,
-    /// The file is whole.
-    Ended,
+    /// There is no more.
+    Ended(Whole),
 }
 
 /// A file under way.
@@ -82,11 +93,13 @@ impl Assembly {
 
     /// The blocks that come next, in their order.
     fn upcoming(&self) -> impl Iterator<Item = Cid> {
-        let (next, then) = match &self.reader {
-            Reader::Path { next, .. } => (Some(*next), None),
-            Reader::File(file) => (None, Some(file.upcoming())),
+        let (next, parts, shards) = match &self.reader {
+            Reader::Path { next, .. } => (Some(*next), None, None),
+            Reader::File(file) => (None, Some(file.upcoming()), None),
+            Reader::Directory { reader, .. } => (None, None, Some(reader.upcoming())),
         };
-        next.into_iter().chain(then.into_iter().flatten()).take(AHEAD)
+        let then = parts.into_iter().flatten().chain(shards.into_iter().flatten());
+        next.into_iter().chain(then).take(AHEAD)
     }
 
     /// Those of them that are not here.
@@ -112,7 +125,7 @@ impl Assembly {
     /// Bytes of the file that were read, and how many it has, once that is known.
     pub(super) fn progress(&self) -> (u64, Option<u64>) {
         let size = match &self.reader {
-            Reader::Path { .. } => None,
+            Reader::Path { .. } | Reader::Directory { .. } => None,
             Reader::File(file) => file.size(),
         };
         (self.read, size)
@@ -126,8 +139,11 @@ impl Assembly {
         let before = self.blocks_read;
         for _ in 0..STEP_BLOCKS {
             let Some(cid) = self.upcoming().next() else {
-                let is_empty = self.piece.is_empty();
-                return Ok(if is_empty { Step::Ended } else { Step::Piece(std::mem::take(&mut self.piece)) });
+                return Ok(match (&self.reader, self.piece.is_empty()) {
+                    (Reader::Directory { .. }, _) => Step::Ended(Whole::Directory),
+                    (_, true) => Step::Ended(Whole::File),
+                    (_, false) => Step::Piece(std::mem::take(&mut self.piece)),
+                });
             };
             let hash = cid.multihash();
             let inline = cid.inline().map(<[u8]>::to_vec);
@@ -137,6 +153,13 @@ impl Assembly {
             let most = MAX_READ_FACTOR.saturating_mul(size).saturating_add(MAX_READ_BESIDES);
             if self.blocks_read > most {
                 return Err(FetchError::Bloated { size, most });
+            }
+            let mut entries = Vec::new();
+            if let Reader::File(file) = &self.reader
+                && file.size().is_none()
+                && let View::Directory { .. } | View::Shard { .. } = View::of(cid, &block)?
+            {
+                self.reader = Reader::Directory { reader: DirectoryReader::new(cid), listed: 0 };
             }
             match &mut self.reader {
                 Reader::Path { way, next } => {
@@ -154,10 +177,20 @@ impl Assembly {
                     self.piece.extend(bytes);
                     self.read += bytes.len() as u64;
                 }
+                Reader::Directory { reader, listed } => {
+                    entries = reader.supply(&block)?;
+                    *listed += entries.len();
+                    if *listed > MAX_ENTRIES {
+                        return Err(FetchError::Crowded);
+                    }
+                }
             }
             // The same bytes may come again soon.
             if self.upcoming().any(|next| next.multihash() == hash) {
                 self.held.insert(hash, block);
+            }
+            if !entries.is_empty() {
+                return Ok(Step::Entries(entries));
             }
             if self.piece.len() >= STEP_BYTES {
                 return Ok(Step::Piece(std::mem::take(&mut self.piece)));
@@ -208,7 +241,11 @@ mod tests {
             match assembly.advance().unwrap() {
                 Step::Piece(piece) => read.extend(piece),
                 Step::More => {}
-                Step::Ended => break,
+                Step::Ended(whole) => {
+                    assert_eq!(whole, Whole::File);
+                    break;
+                }
+                Step::Entries(entries) => panic!("{entries:?}"),
                 Step::Waits => {
                     for cid in assembly.wanted().into_iter().rev() {
                         let hash = cid.multihash();

@@ -1,4 +1,5 @@
-//! Content in a browser page: fetches a file from nodes and pages by its CID, and shares files with those that ask.
+//! Content in a browser page: fetches a file from nodes and pages by its CID, or the list of a directory's entries, and shares
+//! files with those that ask.
 //!
 //! [`Library`] is a state machine beside [`Light`](super::Light), which hands on what peers say about content
 //! ([`Notice::Content`](super::Notice::Content)). The page runs it as a module of its own (`crates/library`): so the
@@ -13,14 +14,14 @@ mod shelf;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use assembly::MAX_FILE_BYTES;
+pub use assembly::{MAX_ENTRIES, MAX_FILE_BYTES};
 pub use patience::PACE;
 pub use shelf::MAX_SHARED_BYTES;
 
 use self::assembly::{AHEAD, Assembly, Step};
 use self::patience::Patience;
 use self::shelf::Shelf;
-use crate::ipld::read::ReadError;
+use crate::ipld::read::{Entry, ReadError};
 use crate::ipld::{Block, BlockError, Cid, CidError};
 use crate::p2p::PeerId;
 use crate::p2p::bucket::{Bucket, Rate};
@@ -65,6 +66,9 @@ pub enum FetchError {
     /// More than the page keeps.
     #[error("the file has {size} bytes, and a page takes at most {MAX_FILE_BYTES}")]
     TooLarge { size: u64 },
+    /// More than the page shows.
+    #[error("the directory has more than {MAX_ENTRIES} entries: give the path of one of them")]
+    Crowded,
     /// They would take the page's time without end.
     #[error("the file has {size} bytes, and its blocks more than the {most} that a page reads for them")]
     Bloated { size: u64, most: u64 },
@@ -93,10 +97,21 @@ pub enum Output {
     Penalise(PeerId, ContentFault),
     /// Append these bytes to the file.
     Piece(Vec<u8>),
+    /// It is a directory, and this is its next entry.
+    Entry(Entry),
     /// Call [`Library::tick`] as soon as nothing else is to be done.
     Again,
-    /// The file is whole, or there is none.
-    Ended(Result<(), FetchError>),
+    /// It is whole, or there is none.
+    Ended(Result<Whole, FetchError>),
+}
+
+/// What was fetched to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// All pieces of a file.
+    File,
+    /// All entries of a directory.
+    Directory,
 }
 
 /// A peer that was heard of.
@@ -181,7 +196,7 @@ impl Library {
         self.assign(now);
     }
 
-    /// Fetches the file that a text names by its CID and perhaps a path, in place of another.
+    /// Fetches the file that a text names by its CID and perhaps a path, in place of another. Lists a directory.
     ///
     /// # Errors
     /// [`FetchError::Cid`], [`FetchError::Read`] if nothing can be below that CID.
@@ -230,7 +245,7 @@ impl Library {
         }
     }
 
-    fn end(&mut self, result: Result<(), FetchError>) {
+    fn end(&mut self, result: Result<Whole, FetchError>) {
         self.fetch = None;
         self.out.push_back(Output::Ended(result));
     }
@@ -295,11 +310,14 @@ impl Library {
     fn advance(&mut self, now: MonoTime) {
         let Some(fetch) = &mut self.fetch else { return };
         match fetch.assembly.advance() {
-            Ok(Step::Ended) => return self.end(Ok(())),
+            Ok(Step::Ended(whole)) => return self.end(Ok(whole)),
             Err(error) => return self.end(Err(error)),
             Ok(Step::Waits) => {}
             Ok(Step::More) => self.out.push_back(Output::Again),
             Ok(Step::Piece(bytes)) => self.out.extend([Output::Piece(bytes), Output::Again]),
+            Ok(Step::Entries(entries)) => {
+                self.out.extend(entries.into_iter().map(Output::Entry).chain([Output::Again]));
+            }
         }
         self.assign(now);
     }

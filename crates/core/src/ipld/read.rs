@@ -308,6 +308,11 @@ impl DirectoryReader {
         self.pending.last().map(|way| way.cid)
     }
 
+    /// The blocks that are needed next, as far as is known: the wanted one first.
+    pub fn upcoming(&self) -> impl Iterator<Item = Cid> {
+        self.pending.iter().rev().map(|way| way.cid)
+    }
+
     /// Links that are held.
     pub fn pending(&self) -> usize {
         self.pending.len()

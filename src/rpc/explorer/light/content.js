@@ -1,6 +1,6 @@
-// Content: fetches a file by its CID from the client's peers, and shares files with those that ask. The module that has
-// content checks and makes all blocks; it is loaded when a person or a peer needs it. What peers say comes from the
-// client.
+// Content: fetches a file or a directory's list by its CID from the client's peers, and shares files with those that
+// ask. The module that has content checks and makes all blocks; it is loaded when a person or a peer needs it. What peers
+// say comes from the client.
 
 /** Messages of peers that wait while the module is loaded, and their kind: nobody was asked for anything before. */
 const MAX_EARLY = 64;
@@ -32,7 +32,7 @@ const content = {
     queue: [],
     /** Peers that were heard of, by the number of their connection. */
     names: new Map(),
-    /** The file that is fetched: its parts so far, its first bytes, and the peers that sent false blocks. */
+    /** What is fetched: a file's parts so far and its first bytes, or a directory's entries; the peers that sent false blocks. */
     file: undefined,
     url: undefined,
     /** Files that are shared: CID, name and bytes of each. */
@@ -77,7 +77,7 @@ const content = {
         clearTimeout(this.serving);
         [this.queue, this.shared] = [[], []];
         this.drawShared();
-        if (this.file && !this.file.ended) this.ended(false, this.broken.message);
+        if (this.file && !this.file.ended) this.ended(0, this.broken.message);
         tell(this.broken.message);
     },
     /** The client says what a peer says: a message, or nothing if the peer offers content. */
@@ -132,7 +132,8 @@ const content = {
                 this.file.parts.push(new Blob([bytes]));
                 if (this.file.first.length === 0) this.file.first = bytes.slice(0, MAX_SHOWN[0]);
             } else if (kind === 4) this.again ??= setTimeout(() => this.try(() => this.tick()), 0);
-            else if (kind === 5) this.ended(argument === 1, new TextDecoder().decode(bytes));
+            else if (kind === 6) this.file.entries.push(entryOf(bytes));
+            else if (kind === 5) this.ended(argument, new TextDecoder().decode(bytes));
         }
         this.draw();
     },
@@ -165,10 +166,11 @@ const content = {
         // Another may have begun meanwhile.
         this.stop();
         this.ask("fetch", bytesOf(text), performance.now());
-        const last = text.replace(/\/+$/, "").split("/").at(-1);
         const timer = setInterval(() => this.try(() => this.tick()), 1_000);
         const since = performance.now();
-        this.file = { name: name ?? last, parts: [], first: new Uint8Array(), liars: new Set(), since, timer };
+        const path = text.replace(/\/+$/, "");
+        const nothing = { parts: [], first: new Uint8Array(), entries: [], liars: new Set() };
+        this.file = { name: name ?? path.split("/").at(-1), path, since, timer, ...nothing };
         $("stop").hidden = false;
         this.try(() => this.act());
     },
@@ -179,7 +181,7 @@ const content = {
         if (this.url) URL.revokeObjectURL(this.url);
         this.url = undefined;
         $("stop").hidden = $("fetched").hidden = true;
-        for (const id of ["fetch-state", "fetch-from", "fetched-text"]) $(id).textContent = "";
+        for (const id of ["fetch-state", "fetch-from", "fetched-text", "entries"]) $(id).textContent = "";
         $("fetched-picture").removeAttribute("src");
     },
     /** Shows how far the fetch has come. */
@@ -200,30 +202,48 @@ const content = {
             }),
         );
     },
-    ended(isWhole, why) {
+    /** The fetch has ended: with a file, 1, with a directory's list, 2, or with neither, and that is why. */
+    ended(whole, why) {
         const { file } = this;
         clearInterval(file.timer);
         file.ended = true;
         $("stop").hidden = true;
-        if (!isWhole) {
+        if (whole === 0) {
             $("fetch-state").textContent = why;
+            return;
+        }
+        const seconds = ((performance.now() - file.since) / 1_000).toFixed(2);
+        if (whole === 2) {
+            $("fetch-state").textContent = `${file.entries.length} entries in ${seconds} s, each block checked`;
+            $("entries").replaceChildren(...file.entries.map((entry) => this.entryRow(file.path, entry)));
             return;
         }
         const start = String.fromCharCode(...file.first.slice(0, 16));
         const picture = Object.keys(PICTURES).find((type) => PICTURES[type].test(start));
         // Nothing of it is ever a document here: it has no other type than a picture's, and no script runs in a picture.
-        const whole = new Blob(file.parts, { type: picture ?? "application/octet-stream" });
-        const seconds = ((performance.now() - file.since) / 1_000).toFixed(2);
-        $("fetch-state").textContent = `${whole.size} bytes in ${seconds} s, each block checked`;
-        this.url = URL.createObjectURL(whole);
+        const blob = new Blob(file.parts, { type: picture ?? "application/octet-stream" });
+        $("fetch-state").textContent = `${blob.size} bytes in ${seconds} s, each block checked`;
+        this.url = URL.createObjectURL(blob);
         $("save-file").href = this.url;
         $("save-file").download = file.name;
         $("save-file").textContent = `Save ${file.name}`;
-        const isShown = picture !== undefined && whole.size <= MAX_SHOWN[1];
+        const isShown = picture !== undefined && blob.size <= MAX_SHOWN[1];
         $("fetched-picture").hidden = !isShown;
         if (isShown) $("fetched-picture").src = this.url;
-        else $("fetched-text").textContent = textOf(file.first, whole.size);
+        else $("fetched-text").textContent = textOf(file.first, blob.size);
         $("fetched").hidden = false;
+    },
+    /** An entry of a directory, with a button that fetches it. */
+    entryRow(path, { cid, size, name, isPlain }) {
+        const [row, button] = ["li", "button"].map((tag) => document.createElement(tag));
+        button.type = "button";
+        button.textContent = name;
+        button.addEventListener("click", () => {
+            $("cid").value = isPlain ? `${path}/${name}` : cid;
+            report("fetch-state", () => this.fetch($("cid").value, name));
+        });
+        row.append(button, ` ${size} bytes with all blocks`);
+        return row;
     },
 
     /** Shares a file, unless nothing more is to be shared since: reads it, has its blocks made, and shows its CID. */
@@ -275,6 +295,13 @@ const content = {
         report("fetch-state", () => this.fetch(cid, linked("name")));
     },
 };
+
+/** An entry of a directory: its CID, the bytes of its blocks, its name, and whether that can stand in a path. */
+function entryOf(bytes) {
+    const [cid, size, ...rest] = new TextDecoder().decode(bytes).split("\n");
+    const name = rest.join("\n");
+    return { cid, size, name, isPlain: name !== "" && name === name.trim() && !/[\/\ufffd]/.test(name) };
+}
 
 /** The beginning of a file as text, if it is one. */
 function textOf(first, size) {

@@ -253,14 +253,15 @@ impl Service {
     }
 }
 
-/// Pins what is here, if it is whole: nobody collects a part of it meanwhile. `false` if it is pinned already.
+/// Pins what is here, if it is whole. The store is locked meanwhile, so that no part is collected. `false` if it is pinned
+/// already.
 fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, ContentError> {
     let mut store = ContentStore::open_within(dir, max_bytes, STORE_PATIENCE)?;
-    store.reader().totals(cid)?;
     let is_kept = |pin: &crate::content::Pin| pin.cid == cid && pin.kind == PinKind::Recursive;
     if store.reader().pins()?.iter().any(is_kept) {
         return Ok(false);
     }
+    store.reader().totals(cid)?;
     store.pin(&crate::content::Pin { cid, kind: PinKind::Recursive, name: printable(name) })?;
     Ok(true)
 }

@@ -206,7 +206,7 @@ mod tests {
             open: HashMap::new(),
         };
         gatherer.writer.put(&new, || true).unwrap();
-        assert!(gatherer.local(*here.cid()).unwrap().is_some() && keeper.is_open(), "nobody asks for it");
+        assert!(gatherer.local(*here.cid()).unwrap().is_some() && keeper.is_open(), "no process asks for it");
         std::thread::scope(|scope| {
             let other =
                 scope.spawn(|| ContentStore::open_within(dir.path(), 1 << 30, Duration::from_secs(60)).map(drop));

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::content::{ContentError, ContentStore, Put};
@@ -113,7 +113,7 @@ impl Writer<'_> {
             }
         };
         open.held.insert(held).store.put(block)?;
-        self.look_up(&mut open)
+        self.yield_or_flush(&mut open)
     }
 
     /// Leaves the store to others if they wait for it: to be called now and then while nothing is put.
@@ -121,11 +121,16 @@ impl Writer<'_> {
     /// # Errors
     /// The file system's.
     pub(super) fn give_way(&self) -> Result<(), ContentError> {
-        self.look_up(&mut self.keeper.lock())
+        match self.keeper.open.try_lock() {
+            Ok(mut open) => self.yield_or_flush(&mut open),
+            Err(TryLockError::Poisoned(poisoned)) => self.yield_or_flush(&mut poisoned.into_inner()),
+            // Another fetch has it, perhaps waits for the store, and looks itself.
+            Err(TryLockError::WouldBlock) => Ok(()),
+        }
     }
 
-    /// Looks whether others wait for the store, or blocks for their names.
-    fn look_up(&self, open: &mut Open) -> Result<(), ContentError> {
+    /// Leaves the store if others wait for it, and has blocks named that wait for that.
+    fn yield_or_flush(&self, open: &mut Open) -> Result<(), ContentError> {
         let Some(Held { store, since, named }) = &mut open.held else { return Ok(()) };
         if since.elapsed() >= HOLD || store.is_wanted() {
             return self.leave(open);

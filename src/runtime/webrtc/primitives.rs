@@ -268,9 +268,9 @@ impl P256 {
         }
     }
 
-    /// A key; an error if it is no point of the curve, in full (RFC 8446, section 4.2.8.2).
+    /// A key; an error if it is no uncompressed point of the curve (RFC 8446, section 4.2.8.2).
     fn key(bytes: &[u8]) -> Result<EcKey<Public>, ErrorStack> {
-        if bytes.len() != POINT || bytes.first() != Some(&FULL_POINT) {
+        if bytes.len() != POINT || bytes.first() != Some(&UNCOMPRESSED) {
             return Err(ErrorStack::get());
         }
         let (group, mut context) = (Self::group()?, BigNumContext::new()?);
@@ -359,8 +359,8 @@ const BEFORE_KEY: [u8; 26] = [
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 const POINT: usize = 65;
-/// The first byte of a point of which both coordinates follow.
-const FULL_POINT: u8 = 4;
+/// The first byte of an uncompressed point.
+const UNCOMPRESSED: u8 = 4;
 
 #[derive(Debug)]
 struct Ecdsa;
@@ -473,6 +473,20 @@ mod tests {
         let key = X509::from_der(&cert.certificate).unwrap().public_key().unwrap().public_key_to_der().unwrap();
         assert_eq!(Ecdsa::key_of(&cert.certificate).unwrap().public_key_to_der().unwrap(), key);
         assert!(Ecdsa.load_private_key(&cert.private_key[1..]).is_err());
+    }
+
+    #[test]
+    fn only_uncompressed_points_are_taken() {
+        let key = EcKey::generate(P256::group().unwrap()).unwrap();
+        let point = |form| {
+            let mut context = BigNumContext::new().unwrap();
+            key.public_key().to_bytes(P256::group().unwrap(), form, &mut context).unwrap()
+        };
+        let complete = |theirs: &[u8]| P256.start_exchange(Buf::new()).unwrap().complete(theirs, &mut Buf::new());
+        complete(&point(PointConversionForm::UNCOMPRESSED)).unwrap();
+        for form in [PointConversionForm::COMPRESSED, PointConversionForm::HYBRID] {
+            complete(&point(form)).unwrap_err();
+        }
     }
 
     #[test]

@@ -215,15 +215,10 @@ impl AddrBook {
     }
 
     /// An address to dial: as likely a tried one as a new one, at random among those that may be.
-    pub(crate) fn pick(
-        &self,
-        now: Now,
-        rng: &mut ChaCha20Rng,
-        allowed: impl Fn(&PeerAddr) -> bool,
-    ) -> Option<PeerAddr> {
-        let may = |address: &PeerAddr| self.may_dial(now, address) && allowed(address);
+    pub(crate) fn pick(&self, now: Now, rng: &mut ChaCha20Rng, allowed: impl Fn(&Record) -> bool) -> Option<PeerAddr> {
+        let may = |record: &&Record| self.may_dial(now, &record.address) && allowed(record);
         let (tried, new): (Vec<&Record>, Vec<&Record>) =
-            self.records.values().filter(|record| may(&record.address)).partition(|record| record.is_tried());
+            self.records.values().filter(may).partition(|record| record.is_tried());
         let from = match (tried.is_empty(), new.is_empty()) {
             (true, true) => return None,
             (false, true) => tried,
@@ -345,7 +340,7 @@ mod tests {
             waits.push(now.mono.saturating_since(from).as_secs());
         }
         assert_eq!(waits[..4], [1, 2, 4, 8]);
-        assert_eq!(book.pick(now, &mut rng, |other| *other != address), None);
+        assert_eq!(book.pick(now, &mut rng, |other| other.address != address), None);
         book.failed(now, address);
         assert_eq!(book.records().count(), 0);
         // One that was reached is not given up.
@@ -381,7 +376,7 @@ mod tests {
         // A driver that can dial them does.
         let all = Transports { tcp: true, webrtc: true };
         let mut able = AddrBook::load(book.records().cloned().collect::<Vec<_>>(), all);
-        assert!(able.pick(START, &mut rng, |address| *address == webrtc(200)).is_some());
+        assert!(able.pick(START, &mut rng, |record| record.address == webrtc(200)).is_some());
         able.succeeded(START, Contact { id: NodeId([4; 32]), address: webrtc(200) }, 1);
         assert_eq!(able.contacts().len(), 1);
         let unable = AddrBook::load(able.records().cloned().collect::<Vec<_>>(), Transports::default());

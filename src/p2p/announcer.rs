@@ -16,7 +16,7 @@ use crate::primitives::time::MonoTime;
 pub const MAX_OWN_KEYS: usize = 65_536;
 /// Time after which an announcement that no node took is repeated, in a network that may just have begun.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(30);
-/// Time in which a node must say that it took an announcement.
+/// Time in which a node must say that it took an announcement; over a brief connection, that of a query.
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Nodes that are told of a key, at most: the [`K`] nearest, and as many more that the lookup asked and that may keep it. If
 /// others put their own nodes nearest to the key, it is these more that keep a record.

@@ -30,9 +30,11 @@ pub const TRANSACTIONS_DEPTH: u32 = 10;
 /// How far above the tip a block may be to be wanted in compact form. Farther up, at the first synchronisation, nothing of
 /// it is at hand.
 pub const MAX_AHEAD: u32 = 2;
-/// Time to wait for a block's missing transactions before another peer that pushed it is asked, too. Asking all at once
+/// Least time to wait for a block's missing transactions before another peer that pushed it is asked, too. Asking all at once
 /// would bring a block whose payments are new as often as it was pushed.
 pub const PATIENCE: Duration = Duration::from_millis(100);
+/// The longest. Between them it is twice the peer's fastest round trip.
+pub const MAX_PATIENCE: Duration = Duration::from_millis(500);
 /// Most peers that may be asked for transactions of one block.
 pub const MAX_PARTIALS_OF_BLOCK: usize = 3;
 /// Most blocks whose transactions may be requested from one peer.
@@ -64,6 +66,8 @@ struct Incomplete {
     partial: Partial,
     /// When the peer was asked for what is missing, if it was.
     asked: Option<MonoTime>,
+    /// How long its answer is waited for.
+    patience: Duration,
 }
 
 /// The newest block, as long as peers are told of it.
@@ -150,7 +154,13 @@ impl Blocks {
 
     /// Requests a block's missing transactions from a peer, unless enough peers may be asked for the block, or the peer
     /// for other blocks. While another peer's answer is expected, the request waits.
-    pub(super) fn ask(&mut self, now: Now, peer: PeerId, hash: BlockHash, partial: Partial, out: &mut Outbox) {
+    pub(super) fn ask(
+        &mut self,
+        now: Now,
+        (peer, round_trip): (PeerId, Option<Duration>),
+        (hash, partial): (BlockHash, Partial),
+        out: &mut Outbox,
+    ) {
         if !self.peers.contains_key(&peer) {
             return;
         }
@@ -164,14 +174,15 @@ impl Blocks {
         if self.partials.len() >= MAX_PARTIALS {
             self.partials.pop_front();
         }
-        self.partials.push_back(Incomplete { from: peer, hash, partial, asked: None });
+        let patience = (2 * round_trip.unwrap_or_default()).clamp(PATIENCE, MAX_PATIENCE);
+        self.partials.push_back(Incomplete { from: peer, hash, partial, asked: None, patience });
         self.tick(now, out);
     }
 
     /// Asks the next peer for each block whose transactions no peer has been asked for lately.
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
         while let Some(next) = self.partials.iter().position(|next| self.due(next).is_some_and(|due| due <= now.mono)) {
-            let Incomplete { from, hash, partial, asked } = &mut self.partials[next];
+            let Incomplete { from, hash, partial, asked, patience: _ } = &mut self.partials[next];
             *asked = Some(now.mono);
             let Some(state) = self.peers.get_mut(from) else { continue };
             if state.awaiting_answer.len() >= MAX_AWAITED {
@@ -185,8 +196,8 @@ impl Blocks {
     /// When to ask the peer of an incomplete block, unless it was asked.
     fn due(&self, next: &Incomplete) -> Option<MonoTime> {
         let of_block = self.partials.iter().filter(|other| other.hash == next.hash);
-        let last = of_block.filter_map(|other| other.asked).max();
-        next.asked.is_none().then(|| last.map_or(MonoTime::START, |last| last + PATIENCE))
+        let until = of_block.filter_map(|other| Some(other.asked? + other.patience)).max();
+        next.asked.is_none().then(|| until.unwrap_or(MonoTime::START))
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
@@ -339,7 +350,7 @@ mod tests {
         let (mut blocks, mut out) = nine(&[]);
         let patience = PATIENCE.as_millis() as u64;
         for peer in 1..=3 {
-            blocks.ask(at(1_000 + peer), PeerId(peer), hash(0), partial(), &mut out);
+            blocks.ask(at(1_000 + peer), (PeerId(peer), None), (hash(0), partial()), &mut out);
         }
         assert_eq!(asked(&mut out), [1]);
         let second = MonoTime::from_millis(1_001 + patience);
@@ -359,8 +370,12 @@ mod tests {
         assert_eq!(asked(&mut out), [3]);
         assert_eq!(blocks.deadline(), None);
         // Another block does not wait for this one.
-        blocks.ask(at(1_013 + patience), PeerId(4), hash(1), partial(), &mut out);
+        let far = Some(Duration::from_millis(patience));
+        blocks.ask(at(1_013 + patience), (PeerId(4), far), (hash(1), partial()), &mut out);
         assert_eq!(asked(&mut out), [4]);
+        // A peer that is far away has longer.
+        blocks.ask(at(1_014 + patience), (PeerId(5), None), (hash(1), partial()), &mut out);
+        assert_eq!(blocks.deadline(), Some(MonoTime::from_millis(1_013 + 3 * patience)));
     }
 
     #[test]
@@ -370,7 +385,7 @@ mod tests {
         // Long after the others, so that it need not wait.
         let mut ask = |blocks: &mut Blocks, peer: u64, block: u64| {
             now += 1_000;
-            blocks.ask(at(now), PeerId(peer), hash(block), partial(), &mut out);
+            blocks.ask(at(now), (PeerId(peer), None), (hash(block), partial()), &mut out);
             asked(&mut out).len()
         };
         assert_eq!((1..=5).map(|peer| ask(&mut blocks, peer, 0)).sum::<usize>(), MAX_PARTIALS_OF_BLOCK);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha20Rng;
 
-use crate::p2p::addrbook::{AddrBook, backoff};
+use crate::p2p::addrbook::{AddrBook, Record, backoff};
 use crate::p2p::bans::Bans;
 use crate::p2p::connection::Now;
 use crate::p2p::interface::Output;
@@ -279,7 +279,10 @@ impl Dialer {
                 return Some((contact.address, Some(contact.id)));
             }
         }
-        book.pick(now, rng, allowed).map(|address| (address, self.expected.get(&address).copied()))
+        // A node that is connected may have this address, too.
+        let is_new = |record: &Record| record.id.is_none_or(|id| peers.connection_with(id).is_none());
+        let pick = book.pick(now, rng, |record| allowed(&record.address) && is_new(record));
+        pick.map(|address| (address, self.expected.get(&address).copied()))
     }
 
     pub(crate) fn deadline(&self, peers: &Peers) -> Option<MonoTime> {

@@ -49,7 +49,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
 /// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
 /// that slow dials do not delay them. A brief connection without an open question gives way to a dial.
 pub const MAX_PENDING_DIALS: usize = 24;
-/// Most dials beside these that take longer than a question may: no lookup waits for them any more.
+/// Room beside these for dials that take longer than a question may: no lookup waits for them any more.
 pub const MAX_LATE_DIALS: usize = 48;
 /// Most dials that are checks of contacts.
 const MAX_CHECKS: usize = 4;
@@ -115,6 +115,8 @@ struct PendingDial {
     id: Option<NodeId>,
     questions: Vec<Question>,
     since: MonoTime,
+    /// It has taken longer than a question may.
+    late: bool,
 }
 
 /// A connection that has completed the handshake.
@@ -383,7 +385,7 @@ impl Discovery {
 
     /// Dials an address once, as a feeler.
     pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) {
-        if self.has_room(now) {
+        if self.has_room() {
             self.call(now, (address, None), None, out);
             self.changed = true;
         }
@@ -399,7 +401,7 @@ impl Discovery {
     ) {
         self.close_longest_idle(now, out);
         let (questions, since) = (question.into_iter().collect(), now.mono);
-        self.pending_dials.insert(address, PendingDial { id, questions, since });
+        self.pending_dials.insert(address, PendingDial { id, questions, since, late: false });
         self.dials.push((address, id));
     }
 
@@ -410,14 +412,14 @@ impl Discovery {
     }
 
     /// Dials that have not taken longer than a question may.
-    fn timely_dials(&self, now: Now) -> usize {
-        self.pending_dials.values().filter(|call| call.since + QUERY_TIMEOUT > now.mono).count()
+    fn timely_dials(&self) -> usize {
+        self.pending_dials.values().filter(|call| !call.late).count()
     }
 
     /// Whether there is room for a dial, if a connection without an open question gives way.
-    fn has_room(&self, now: Now) -> bool {
+    fn has_room(&self) -> bool {
         let busy = |conversation: &&Conversation| conversation.is_own_brief() && !conversation.open.is_empty();
-        let timely = self.timely_dials(now);
+        let timely = self.timely_dials();
         timely + self.conversations.values().filter(busy).count() < MAX_PENDING_DIALS
             && self.pending_dials.len() - timely < MAX_LATE_DIALS
     }
@@ -425,7 +427,7 @@ impl Discovery {
     /// Closes, if all places are taken, the brief connection that has been without an open question for longest.
     fn close_longest_idle(&mut self, now: Now, out: &mut Outbox) {
         let own = || self.conversations.iter().filter(|(_, conversation)| conversation.is_own_brief());
-        if self.timely_dials(now) + own().count() < MAX_PENDING_DIALS {
+        if self.timely_dials() + own().count() < MAX_PENDING_DIALS {
             return;
         }
         let idle = own().filter(|(_, conversation)| conversation.open.is_empty());
@@ -434,7 +436,7 @@ impl Discovery {
         }
     }
 
-    /// Closes a brief connection, over which nothing is asked any more.
+    /// Closes a brief connection. Its open questions, if any, are late.
     fn close(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
         out.close(peer, Reason::Brief);
         self.disconnected(now, peer, out);
@@ -460,6 +462,9 @@ impl Discovery {
             self.close(now, peer, out);
         }
         let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
+        for call in self.pending_dials.values_mut() {
+            call.late |= call.since + QUERY_TIMEOUT <= now.mono;
+        }
         for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
             self.dial_failed(now, address, out);
         }
@@ -468,7 +473,7 @@ impl Discovery {
         loop {
             self.look_around(now);
             self.searches.begin(now.mono, &mut self.table);
-            while self.has_room(now)
+            while self.has_room()
                 && let Some((key, purpose, contact)) = self.searches.ask(now.mono)
             {
                 let question = match purpose {
@@ -482,7 +487,7 @@ impl Discovery {
             }
         }
         self.deliver(now, out);
-        while self.has_room(now)
+        while self.has_room()
             && self.pending_dials.values().filter(|call| call.questions.is_empty()).count() < MAX_CHECKS
             && let Some(contact) = self.to_check.pop_front()
         {
@@ -582,14 +587,15 @@ impl Discovery {
             *since += by;
             *last += by;
         }
-        for PendingDial { since, id: _, questions: _ } in pending_dials.values_mut() {
+        for PendingDial { since, id: _, questions: _, late: _ } in pending_dials.values_mut() {
             *since += by;
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let ends = self.conversations.values().filter_map(Conversation::end);
-        let pending_dials = self.pending_dials.values().map(|call| call.since + CALL_TIMEOUT);
+        let patience = |call: &PendingDial| if call.late { CALL_TIMEOUT } else { QUERY_TIMEOUT };
+        let pending_dials = self.pending_dials.values().map(|call| call.since + patience(call));
         let look = (!self.table.is_empty() && self.searches.is_idle()).then_some(if self.refresh {
             MonoTime::START
         } else {

@@ -110,10 +110,11 @@ impl Peers {
         self.iter().find(|(_, peer)| peer.id == node)
     }
 
-    /// A connection with a node that has said hello, and what the node offers.
+    /// A connection with a node that has said hello, rather a lasting one, and what the node offers.
     pub(crate) fn greeted(&self, node: NodeId) -> Option<(PeerId, u64)> {
-        let of = self.iter().filter(|(_, peer)| peer.id == node);
-        of.filter_map(|(id, peer)| Some((id, peer.hello.as_ref()?.services))).next()
+        let greeted = self.iter().filter(|(_, peer)| peer.id == node && peer.hello.is_some());
+        let (id, peer) = greeted.min_by_key(|(_, peer)| peer.brief)?;
+        Some((id, peer.hello.as_ref()?.services))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Peer)> {

@@ -159,7 +159,7 @@ impl Searches {
         }
     }
 
-    /// A lookup for the announcer, which makes one at a time. One that the owner waits for is before those for the table.
+    /// A lookup for the announcer, which makes one at a time. One that the owner waits for already is before those for the table.
     pub(crate) fn add_for_announcer(&mut self, target: NodeId, is_awaited: bool) {
         let owners = self.waiting.iter().take_while(|(_, client, _)| client.number().is_some()).count();
         let at = if is_awaited { owners } else { self.waiting.len() };

@@ -421,11 +421,11 @@ fn of_two_that_one_side_dialled_the_older_stays_if_it_is_alive() {
         assert_eq!(bench.connections(), [older]);
 
         // Once it stops answering, it is closed after a ping's time-out, and then the new connection is accepted.
-        let (newer, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
+        let (newer, outputs) = bench.meets(other, "10.0.0.3:7331", direction);
         assert_eq!(ended(&outputs), [(newer, Reason::Duplicate)]);
         let outputs = [bench.after(Duration::from_millis(1)), bench.after(PING_TIMEOUT)].concat();
         assert_eq!(ended(&outputs), [(older, Reason::PingTimeout)]);
-        let (newest, outputs) = bench.meets(other, "10.0.0.2:7331", direction);
+        let (newest, outputs) = bench.meets(other, "10.0.0.4:7331", direction);
         assert_eq!(ended(&outputs), []);
         assert_eq!(bench.connections(), [newest]);
     }
@@ -447,6 +447,26 @@ fn a_dial_that_is_closed_as_a_duplicate_makes_a_contact() {
     assert_eq!(contacts, [Contact { id: smaller, address }]);
     let known = bench.node.known_addresses();
     assert!(known.iter().all(|record| record.is_tried() && record.failures == 0), "{known:?}");
+}
+
+/// As that of a name with an address of IPv4 and one of IPv6.
+#[test]
+fn a_node_with_two_addresses_is_not_dialled_in_turns() {
+    let (mut bench, smaller, _) = rivals();
+    let addresses: [PeerAddr; 2] = ["10.0.0.1:7331".parse().unwrap(), "[fd00::1]:7331".parse().unwrap()];
+    addresses.iter().for_each(|address| bench.node.add_seed(bench.now, *address, None));
+    let mut dialled = 0;
+    for _ in 0..60 {
+        for address in dials(&bench.after(Duration::from_secs(1))) {
+            dialled += 1;
+            let (own, outputs) = bench.meets(smaller, &address.to_string(), Direction::Outbound);
+            if ended(&outputs).is_empty() {
+                bench.say(own, Message::Hello(hello()));
+            }
+        }
+    }
+    // Besides the two, lookups dial it, ever more seldom.
+    assert!((2..=8).contains(&dialled) && bench.connections().len() == 1, "{dialled}");
 }
 
 #[test]

@@ -319,9 +319,12 @@ fn a_node_that_dialled_and_could_not_be_dialled_back_is_tried_again_when_others_
     let outputs = bench.say(known, Message::Nodes(vec![Contact { id: id(peer), address: its }]));
     assert!(sent_to(&outputs, peer).iter().any(|message| matches!(message, Message::FindNode { .. })), "{outputs:?}");
     assert_eq!(dials(&bench.say(peer, Message::Nodes(Vec::new()))), [its]);
-    // One that is known is not.
     bench.give(Input::Connected { peer: PeerId(1_001), address: its, direction: Direction::Outbound, id: id(peer) });
     assert!(bench.node.contacts().knows(&its));
+    // One that is known is asked, and not dialled.
+    let outputs = bench.after(Duration::from_secs(10));
+    assert!(sent_to(&outputs, peer).iter().any(|message| matches!(message, Message::FindNode { .. })), "{outputs:?}");
+    assert_eq!(dials(&bench.say(peer, Message::Nodes(Vec::new()))), []);
 }
 
 /// A visitor that only queries gets nothing unrequested, and does not count as a peer.

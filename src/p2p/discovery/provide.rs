@@ -144,7 +144,7 @@ impl Discovery {
 
     /// Sends announcements that wait, as far as there is room for their connections.
     pub(super) fn deliver(&mut self, now: Now, out: &mut Outbox) {
-        while self.has_room(now)
+        while self.has_room()
             && let Some((number, contact)) = self.announcer.next_delivery(now.mono)
         {
             self.ask(now, Question::Delivery(number), contact, out);

@@ -62,7 +62,6 @@ impl Node {
             None => self.lookups.need_none(),
             Some(key) if self.lookups.need(now.mono, key) => {
                 self.protocols.discovery.look_for_archive(key);
-                self.advance_lookups(now);
             }
             Some(_) => {}
         }

@@ -63,7 +63,8 @@ impl Node {
             }
             Ok(partial) => {
                 self.protocols.download.pushed(now, id, hash, height);
-                self.protocols.blocks.ask(now, id, hash, partial, &mut self.out);
+                let round_trip = self.peering.pings.min_round_trip(id);
+                self.protocols.blocks.ask(now, (id, round_trip), (hash, partial), &mut self.out);
             }
             Err(error) => self.incomplete(now, id, hash, error),
         }

@@ -51,7 +51,7 @@ impl Node {
             if its == direction || !dialled_by_smaller {
                 self.peering.pings.ping_now(now, older);
                 if direction == Direction::Outbound && self.on_duplicate_dial(now, contact) {
-                    // The address is good, and yet not worth another dial soon.
+                    // The address is good, and yet a manual peer there is not dialled again at once.
                     self.peering.dialer.failed(now, &address);
                     return self.close_new(id, (address, direction), Reason::Duplicate);
                 }

@@ -103,6 +103,8 @@ impl Node {
         }
         match result {
             Ok(update) => {
+                // No peer need be asked for its transactions.
+                self.protocols.blocks.complete(&hash);
                 self.is_useful |= wanted;
                 self.delivered(now, id, &update);
             }

@@ -323,18 +323,7 @@ impl Node {
     /// Carries out judgements until there are none, looks for nodes and dials where something has changed, then asks for
     /// blocks. Handlers only note that something has changed: what follows from it happens here alone.
     fn carry_out_judgements(&mut self, now: Now) {
-        loop {
-            if let Some((peer, offence)) = self.out.next_offence() {
-                self.peering.penalise(now, peer, offence, &mut self.out);
-            } else if let Some((peer, reason)) = self.out.next_closing() {
-                self.disconnected(now, peer, reason);
-            } else if self.protocols.discovery.has_changed() || self.peering.dialer.has_changed() {
-                self.advance_lookups(now);
-                self.dial(now);
-            } else {
-                break;
-            }
-        }
+        self.settle(now);
         loop {
             let Self { protocols: Protocols { sync, state_sync, .. }, chain, out, .. } = self;
             let outcome = state_sync.advance(now, chain, sync, out);
@@ -351,6 +340,24 @@ impl Node {
         }
         late_headers.advance(now, chain, out);
         self.advance_archive(now);
+        // A lookup of an archived run may close connections.
+        self.settle(now);
+    }
+
+    /// Carries out offences, closings, lookups and dials until there are no more.
+    fn settle(&mut self, now: Now) {
+        loop {
+            if let Some((peer, offence)) = self.out.next_offence() {
+                self.peering.penalise(now, peer, offence, &mut self.out);
+            } else if let Some((peer, reason)) = self.out.next_closing() {
+                self.disconnected(now, peer, reason);
+            } else if self.protocols.discovery.has_changed() || self.peering.dialer.has_changed() {
+                self.advance_lookups(now);
+                self.dial(now);
+            } else {
+                break;
+            }
+        }
     }
 
     /// The chain may have another beginning.

@@ -51,8 +51,8 @@ impl Node {
             && self.peering.peers.outbound().all(|peer| bucket(&peer.id) != bucket(&node))
     }
 
-    /// A dialled node may have another connection that has said hello. `true` if so: then it is reachable at the address, and
-    /// gets over that connection what it was dialled for.
+    /// A dial reached a node that is already connected. Records its address as reachable, and sends the dial's questions over
+    /// the older connection. `false` if no connection with it has completed the hello.
     pub(super) fn on_duplicate_dial(&mut self, now: Now, contact: Contact) -> bool {
         let Some((older, services)) = self.peering.peers.greeted(contact.id) else { return false };
         self.record_reachable(now, contact, services);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prices with two decimals, from 0.01 to 100.00 coins, in the coin's smallest unit by six Python libraries' own functions, and back.
+# Prices with two decimals, from 0.01 to 100.00 coins, in the coin's smallest unit, by six Python libraries' own functions.
 #
 # kaspa 2.1.0 (the network's own SDK), monero 1.1.1, xrpl-py 5.2.0, tonsdk 1.0.15, tonutils 2.5.1 (ton-core 0.7.1), bitcoin-utils
 # 0.8.8. All six take a float; decimal.Decimal judges.

@@ -4,7 +4,7 @@
 # libtorrent 2.1.1 and PyNaCl 1.6.2; three sessions on 127.0.0.1 that know each other. Each item is checked with PyNaCl.
 #
 # Expected: `dht_put_mutable_item` wants 64 bytes of secret key, so it wants those that NaCl calls the secret key, the seed and
-#           the public key; Go, RFC 8032's tools and nearly all libraries keep them so. Another form would be refused.
+#           the public key, as Go and most libraries keep them. Another form would be refused.
 # Seen:     it wants the other 64 bytes, the seed's SHA-512 with five bits set or cleared, and libtorrent's Python has no
 #           function that makes them. With NaCl's key it signs, and the signature is wrong. All nodes refuse it, but the alert
 #           says "DHT put complete", and only its success=0 tells that no node has the item. With the other form the

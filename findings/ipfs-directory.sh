@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A directory of two files as IPFS keeps it, in UnixFS: written and read as DAG-PB, and packed into a CAR, by four Python libraries.
+# A directory of two files as IPFS keeps it, written and read as DAG-PB and packed into a CAR by four Python libraries.
 #
 # ipld-dag-pb 0.0.1 and py-ipld-dag 0.2.1 (with py-cid 0.5.0) for DAG-PB, ipld-car 0.0.1 and libipld 3.5.0 (over Rust) for CARs.
 # CIDs are of version 0, as `ipfs add` makes them unless told otherwise; that of the file is the one that IPFS gives for it.

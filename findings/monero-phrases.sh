@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Monero's 25 words in ten languages, written and read by three Python libraries.
 #
-# monero 1.1.1, bip-utils 2.12.3, hdwallet 3.6.1; 100 keys a language. The last word is a checksum: the CRC-32 of the first letters
-# of the others, four in German, picks one of them. Monero's own list of German words has Efeu, Anbau and Pfau.
+# monero 1.1.1, bip-utils 2.12.3, hdwallet 3.6.1; 100 keys a language. The last word is a checksum: the CRC-32 of the others'
+# first letters, four in German, picks one of them. Monero's own list of German words has Efeu, Anbau and Pfau.
 #
 # Expected: all three write the same words, and each reads the others', whatever the language; capital letters aside.
 # Seen:     so it is in six languages. In German the list of bip-utils and of hdwallet lacks the last letter of the 15 words

@@ -7,8 +7,8 @@
 # Expected: the answer is taken; the data channel goes on without the audio. So is an offer that has a rejected medium, which
 #           browsers keep in its place for the rest of the session.
 # Seen:     aiortc refuses both, "ICE username fragment or password is missing". When the rejected audio has credentials that
-#           nobody will use, an answer fails for the lack of a DTLS role (an AttributeError), and an offer for RTCP that is not
-#           multiplexed. So whoever says no to audio loses the data channel, too, and a session that once had audio cannot be
+#           is not used, an answer fails for the lack of a DTLS role (an AttributeError), and an offer for RTCP that is not
+#           multiplexed. So a peer that says no to audio loses the data channel, too, and a session that once had audio cannot be
 #           changed any more.
 set -euo pipefail
 dir=$(mktemp -d)

@@ -15,7 +15,7 @@ use tracing::debug;
 use super::chaos::{Chaos, FaultyLink};
 use super::config::SocketLimits;
 use super::exchange::Inlet;
-use super::read::read_some;
+use super::read::read_with;
 use super::send_queue::{Parcel, SendQueue, SendQueueReader};
 use super::traffic::Meter;
 use crate::p2p::frame::{Decoder, Frame, FrameError};
@@ -253,27 +253,29 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn run(mut self, mut stream: impl AsyncRead + Unpin) -> Ended {
         loop {
+            let opener = &mut self.opener;
+            let mut push = |bytes: &[u8]| {
+                opener.push(bytes);
+                bytes.len()
+            };
             let reading = async {
-                if let Some(Faults { link, .. }) = &mut self.faults {
-                    link.read::<READ_BYTES>(&mut stream).await
-                } else {
-                    read_some::<READ_BYTES>(&mut stream).await
+                match &mut self.faults {
+                    Some(Faults { link, .. }) => link.read::<READ_BYTES>(&mut stream).await.map(|bytes| push(&bytes)),
+                    None => read_with::<READ_BYTES, _>(&mut stream, push).await,
                 }
             };
             let read = match self.deadline {
                 Some(at) => timeout_at(at, reading).await,
                 None => Ok(reading.await),
             };
-            let bytes = match read {
+            let count = match read {
                 Err(_) => return Ended::TooSlow,
                 Ok(Err(error)) => return error.into(),
-                Ok(Ok(bytes)) if bytes.is_empty() => return Ended::ByPeer,
-                Ok(Ok(bytes)) => bytes,
+                Ok(Ok(0)) => return Ended::ByPeer,
+                Ok(Ok(count)) => count,
             };
             let at = Instant::now();
-            self.meter.bytes_received(bytes.len());
-            self.opener.push(&bytes);
-            drop(bytes);
+            self.meter.bytes_received(count);
             loop {
                 match self.opener.open() {
                     Ok(Some(plain)) => self.decoder.push(plain),
@@ -383,7 +385,7 @@ impl Writer<'_> {
     /// Writes frames, in as few records as they fill. What fills a record by itself is sealed where it lies, the rest is put
     /// together first.
     async fn send(&mut self, stream: &mut (impl AsyncWrite + Unpin), frames: &[Frame]) -> Result<(), Ended> {
-        let mut plain = Vec::new();
+        let (mut plain, mut sealed) = (Vec::new(), Vec::new());
         for frame in frames {
             let header = frame.header();
             for mut rest in [&header[..], frame.payload()] {
@@ -391,19 +393,19 @@ impl Writer<'_> {
                     let (piece, after) = rest.split_at(rest.len().min(MAX_PLAIN - plain.len()));
                     rest = after;
                     if piece.len() == MAX_PLAIN {
-                        self.record(stream, piece).await?;
+                        self.record(stream, piece, &mut sealed).await?;
                         continue;
                     }
                     plain.extend_from_slice(piece);
                     if plain.len() == MAX_PLAIN {
-                        self.record(stream, &plain).await?;
+                        self.record(stream, &plain, &mut sealed).await?;
                         plain.clear();
                     }
                 }
             }
         }
         if !plain.is_empty() {
-            self.record(stream, &plain).await?;
+            self.record(stream, &plain, &mut sealed).await?;
         }
         for frame in frames {
             self.meter.message_sent(frame.kind(), frame.size());
@@ -412,9 +414,15 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn record(&mut self, stream: &mut (impl AsyncWrite + Unpin), plain: &[u8]) -> Result<(), Ended> {
-        let mut sealed = Vec::new();
-        self.sealer.seal(plain, &mut sealed)?;
+    /// Writes a record, sealed in memory that those before it had.
+    async fn record(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        plain: &[u8],
+        sealed: &mut Vec<u8>,
+    ) -> Result<(), Ended> {
+        sealed.clear();
+        self.sealer.seal(plain, sealed)?;
         let mut rest = &sealed[..];
         while !rest.is_empty() {
             let count = match &mut self.link {

@@ -61,8 +61,8 @@ impl Gatherer<'_> {
     pub(super) fn run(mut self, root: Cid, path: &[u8], part: Part) -> Result<(), FetchError> {
         let mut way = PathReader::new(root, path);
         while let Some(cid) = way.wanted().map_err(FetchError::Read)? {
-            let bytes = self.obtain(cid)?;
-            way.supply(&bytes).map_err(FetchError::Read)?;
+            let block = self.obtain(cid)?;
+            way.supply(block.bytes()).map_err(FetchError::Read)?;
         }
         let mut walk = Walk::new(way.found(), part);
         loop {
@@ -76,8 +76,8 @@ impl Gatherer<'_> {
             if self.open.is_empty() {
                 break;
             }
-            let (cids, bytes) = self.arrived()?;
-            cids.iter().try_for_each(|cid| supply(&mut walk, cid, &bytes))?;
+            let (cids, block) = self.arrived()?;
+            cids.iter().try_for_each(|cid| supply(&mut walk, cid, block.bytes()))?;
         }
         self.writer.rest().map_err(FetchError::from)
     }
@@ -122,15 +122,15 @@ impl Gatherer<'_> {
         Ok(None)
     }
 
-    fn obtain(&mut self, cid: Cid) -> Result<Vec<u8>, FetchError> {
+    fn obtain(&mut self, cid: Cid) -> Result<Block, FetchError> {
         match self.local(cid)? {
-            Some(block) => Ok(block.into_bytes()),
-            None => self.arrived().map(|(_, bytes)| bytes),
+            Some(block) => Ok(block),
+            None => self.arrived().map(|(_, block)| block),
         }
     }
 
-    /// Waits for the next block that is one of those asked for, and stores it. Its names, and its bytes.
-    fn arrived(&mut self) -> Result<(Vec<Cid>, Vec<u8>), FetchError> {
+    /// Waits for the next block that is one of those asked for, and stores it. Its names, and the block under one of them.
+    fn arrived(&mut self) -> Result<(Vec<Cid>, Block), FetchError> {
         loop {
             let arrival = match self.arrivals.recv_timeout(REST) {
                 Ok(arrival) => arrival,
@@ -148,7 +148,7 @@ impl Gatherer<'_> {
                     self.writer.put(&block, || !self.requests.is_closed())?;
                     self.turns.gave(node, block.bytes().len() as u64);
                     self.count(&block, Some(node));
-                    return Ok((names, block.into_bytes()));
+                    return Ok((names, block));
                 }
                 Err(error) => {
                     tracing::warn!(%node, %error, "a peer sent false content, and is dropped");

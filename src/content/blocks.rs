@@ -1,5 +1,7 @@
 //! Blocks in files, each under its multihash, so that CIDs of any version and codec share it.
 
+#[cfg(target_os = "linux")]
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io;
@@ -9,6 +11,8 @@ use std::thread::{self, JoinHandle};
 
 use super::error::{ContentError, at};
 use super::writers::{self, Writers};
+#[cfg(target_os = "linux")]
+use super::writers::{ALIGNMENT, Aligned, MIN_DIRECT};
 use crate::ipld::{Block, Cid, MAX_BLOCK_BYTES};
 use crate::storage::private_file;
 
@@ -109,29 +113,43 @@ pub(super) fn path(dir: &Path, key: &Key) -> PathBuf {
     dir.join(hex::encode([last])).join(hex::encode(&key.0))
 }
 
+#[cfg(target_os = "linux")]
+thread_local! {
+    /// A thread's room for a block that is read.
+    static ROOM: RefCell<Aligned> = RefCell::default();
+}
+
 /// The same as [`read`], and leaves the page cache as it is: what is read once would take room there from what is read often.
+/// Large blocks come from the disk directly, if the file system gives them so.
 #[cfg(target_os = "linux")]
 pub(super) fn read_once(path: &Path) -> Result<Option<Vec<u8>>, ContentError> {
     use std::io::{IoSliceMut, Read};
 
-    use rustix::fs::{Advice, fadvise};
-    use rustix::io::{ReadWriteFlags, preadv2};
+    use rustix::fs::{Advice, OFlags, fadvise, fcntl_setfl};
+    use rustix::io::{ReadWriteFlags, pread, preadv2};
 
-    let once = || {
+    let once = |room: &mut Aligned| {
         let mut file = File::open(path)?;
         // What is longer is damaged, and its first bytes show that.
-        let length = file.metadata()?.len().min(MAX_BLOCK_BYTES as u64 + 1);
-        let mut bytes = vec![0; length as usize];
-        // Reads what is there already, and nothing from the disk.
+        let length = file.metadata()?.len().min(MAX_BLOCK_BYTES as u64 + 1) as usize;
+        if length >= MIN_DIRECT && fcntl_setfl(&file, OFlags::DIRECT).is_ok() {
+            let room = room.of(length.next_multiple_of(ALIGNMENT));
+            if pread(&file, &mut *room, 0).is_ok_and(|count| count >= length) {
+                return Ok(room[..length].to_vec());
+            }
+            fcntl_setfl(&file, OFlags::empty())?;
+        }
+        let mut bytes = vec![0; length];
+        // Reads what is there already, and waits for nothing from the disk.
         let there = preadv2(&file, &mut [IoSliceMut::new(&mut bytes)], 0, ReadWriteFlags::NOWAIT);
-        if there != Ok(bytes.len()) {
+        if there != Ok(length) {
             file.read_exact(&mut bytes)?;
             // No harm is done where this fails.
             let _ = fadvise(&file, 0, None, Advice::DontNeed);
         }
         Ok(bytes)
     };
-    match once() {
+    match ROOM.with_borrow_mut(once) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(at(path)(error)),
@@ -207,8 +225,6 @@ pub(super) struct Blocks {
     temporary: PathBuf,
     /// Started with the first block.
     writers: Option<Writers>,
-    /// Whether what is written is likely to be read soon.
-    pub(super) are_read_soon: bool,
     /// Given to the writers.
     waiting: Batch,
     /// The batch before, while others are written already.
@@ -232,7 +248,6 @@ impl Blocks {
             dir: dir(store),
             temporary: store.join("tmp"),
             writers: None,
-            are_read_soon: false,
             waiting: Batch::default(),
             naming: None,
             named: BTreeSet::new(),
@@ -276,7 +291,7 @@ impl Blocks {
         let path = self.temporary.join(self.serial.to_string());
         let writers = match self.writers.take() {
             Some(writers) => writers,
-            None => Writers::start(self.are_read_soon).map_err(at(&self.dir))?,
+            None => Writers::start().map_err(at(&self.dir))?,
         };
         self.writers.insert(writers).write(self.serial, path.clone(), block.clone())?;
         self.serial += 1;
@@ -439,4 +454,42 @@ fn sync<'a>(dir: &Path, paths: impl ExactSizeIterator<Item = &'a Path>) -> Resul
         let synced = each(first);
         others.into_iter().map(wait).fold(synced, Result::and)
     })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::fs::{Advice, fadvise};
+    use rustix::io::{ReadWriteFlags, preadv2};
+
+    use super::*;
+
+    /// A file system that is all page cache, in statfs(2).
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+
+    /// Whether the first byte of a file is in the page cache; to look brings no more than its page there.
+    fn is_cached(path: &Path) -> bool {
+        let file = File::open(path).unwrap();
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        let mut byte = [0];
+        preadv2(&file, &mut [io::IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+
+    #[test]
+    fn a_block_that_is_read_once_does_not_come_into_the_page_cache() {
+        let dir = tempfile::tempdir().unwrap();
+        for length in [1, 4_095, 65_535, 65_536, 262_158, 1 << 20, MAX_BLOCK_BYTES, MAX_BLOCK_BYTES + 9] {
+            let path = dir.path().join(length.to_string());
+            let bytes: Vec<u8> = (0..length).map(|n| (n / 7) as u8).collect();
+            fs::write(&path, &bytes).unwrap();
+            let file = File::open(&path).unwrap();
+            file.sync_all().unwrap();
+            let expected = &bytes[..length.min(MAX_BLOCK_BYTES + 1)];
+            assert_eq!(read_once(&path).unwrap().unwrap(), expected, "what is there already");
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            assert_eq!(read_once(&path).unwrap().unwrap(), expected);
+            let is_in_memory = rustix::fs::fstatfs(&file).unwrap().f_type == TMPFS;
+            assert!(is_in_memory || !is_cached(&path), "{length}");
+        }
+        assert_eq!(read_once(&dir.path().join("none")).unwrap(), None);
+    }
 }

@@ -103,11 +103,6 @@ impl ContentStore {
         Ok(Put(std::mem::take(&mut self.put)))
     }
 
-    /// Blocks that are put from now on are likely to be read soon, and are kept in the page cache.
-    pub fn expect_reading(&mut self) {
-        self.blocks.are_read_soon = true;
-    }
-
     /// Does not collect these blocks either.
     pub fn protect(&mut self, Put(blocks): Put) {
         self.put.extend(blocks);

@@ -17,12 +17,12 @@ use crate::ipld::Block;
 const THREADS: usize = 4;
 /// Bytes of blocks that may wait for a thread.
 const MAX_WAITING_BYTES: usize = 8 << 20;
-/// Bytes of a block from which on it is written directly.
+/// Bytes of a block from which on it is written and read directly.
 #[cfg(target_os = "linux")]
-const MIN_DIRECT: usize = 64 << 10;
-/// What disks demand of the place in memory and of the length of what is written directly.
+pub(super) const MIN_DIRECT: usize = 64 << 10;
+/// What disks demand of the place in memory and of the length of what is written or read directly.
 #[cfg(target_os = "linux")]
-const ALIGNMENT: usize = 4_096;
+pub(super) const ALIGNMENT: usize = 4_096;
 
 /// The threads, until they are dropped.
 #[derive(Debug)]
@@ -62,15 +62,15 @@ impl State {
 }
 
 impl Writers {
-    /// Starts the threads. Unless blocks are read again soon, large ones are written past the page cache.
+    /// Starts the threads.
     ///
     /// # Errors
     /// If the system gives none.
-    pub(super) fn start(are_read_soon: bool) -> io::Result<Self> {
+    pub(super) fn start() -> io::Result<Self> {
         let mut writers = Self { shared: Arc::default(), threads: Vec::new() };
         for _ in 0..THREADS {
             let shared = Arc::clone(&writers.shared);
-            let thread = thread::Builder::new().name("blocks".to_owned()).spawn(move || shared.work(are_read_soon));
+            let thread = thread::Builder::new().name("blocks".to_owned()).spawn(move || shared.work());
             match thread {
                 Ok(thread) => writers.threads.push(thread),
                 // One is enough.
@@ -141,8 +141,8 @@ impl Shared {
         self.has_written.notify_all();
     }
 
-    fn work(&self, is_cached: bool) {
-        let mut room = Room { is_cached, ..Room::default() };
+    fn work(&self) {
+        let mut room = Room::default();
         let mut state = self.state();
         loop {
             if let Some((number, path, block)) = state.waiting.pop_front() {
@@ -173,12 +173,27 @@ fn new_file() -> OpenOptions {
     options
 }
 
+/// Memory that lies as disks demand it, to be used again.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(super) struct Aligned(Vec<u8>);
+
+#[cfg(target_os = "linux")]
+impl Aligned {
+    /// So many bytes.
+    pub(super) fn of(&mut self, length: usize) -> &mut [u8] {
+        self.0.resize(self.0.len().max(length + ALIGNMENT), 0);
+        let first = self.0.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        &mut self.0[first..first + length]
+    }
+}
+
 /// A thread's room for blocks that do not lie in memory as the disk demands.
 #[derive(Debug, Default)]
 struct Room {
     #[cfg(target_os = "linux")]
-    bytes: Vec<u8>,
-    /// Whether all goes into the page cache: it is to, or the file system takes nothing directly.
+    memory: Aligned,
+    /// Whether all goes into the page cache: the file system takes nothing directly.
     is_cached: bool,
 }
 
@@ -206,9 +221,7 @@ impl Room {
         if body.as_ptr().align_offset(ALIGNMENT) == 0 {
             file.write_all_at(body, 0)?;
         } else {
-            self.bytes.resize(self.bytes.len().max(body.len() + ALIGNMENT), 0);
-            let first = self.bytes.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-            let room = &mut self.bytes[first..first + body.len()];
+            let room = self.memory.of(body.len());
             room.copy_from_slice(body);
             file.write_all_at(room, 0)?;
         }
@@ -230,12 +243,8 @@ mod tests {
 
     #[test]
     fn files_hold_the_blocks() {
-        [false, true].into_iter().for_each(blocks_are_written);
-    }
-
-    fn blocks_are_written(are_read_soon: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let writers = Writers::start(are_read_soon).unwrap();
+        let writers = Writers::start().unwrap();
         let blocks: Vec<Block> =
             [0, 1, 4_095, 65_535, 65_536, 65_537, 262_158, 1 << 20, 2 << 20].repeat(5).into_iter().map(block).collect();
         let path = |number: usize| dir.path().join(number.to_string());
@@ -251,7 +260,7 @@ mod tests {
     #[test]
     fn an_error_is_told_until_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let writers = Writers::start(false).unwrap();
+        let writers = Writers::start().unwrap();
         writers.write(0, dir.path().join("none").join("0"), block(100_000)).unwrap();
         for _ in 0..2 {
             assert!(matches!(writers.shared().written_before(1), Err(ContentError::Io { .. })));

@@ -107,7 +107,6 @@ impl Writer<'_> {
                 }
                 let mut store = ContentStore::open_patiently(&keeper.dir, keeper.max_bytes, goes_on)?;
                 store.protect(std::mem::take(&mut open.put));
-                store.expect_reading();
                 let now = Instant::now();
                 Held { store, since: now, named: now }
             }

@@ -56,15 +56,15 @@ use crate::state::key::lock_digest;
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
 /// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain; version 12
-/// archived no pruned blocks.
-pub const SCHEMA_VERSION: u32 = 13;
+/// archived no pruned blocks; version 13 wrote the keys of a page whole.
+pub const SCHEMA_VERSION: u32 = 14;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "60df4a6efd5f4cefff638b0acb7c7210f5d4736276eb04698f53b7f1a3368a6f";
+pub(super) const SCHEMA_DIGEST: &str = "34af674d25ad71dd4229b4c25fa825b758cf93796260189da33b76168947a281";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "2a4680619d55455adc3835cdf8657118d5f7cfdd5b53fa25f185482be983554b";
+pub(super) const FILES_DIGEST: &str = "7168432e88a6943a6b1b04d81b41ad0f4064e664407a70314484f57f48017fb3";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 

@@ -4,6 +4,7 @@
 
 mod changes;
 mod copy;
+mod entries;
 mod extents;
 #[cfg(test)]
 mod format;

@@ -12,16 +12,13 @@
 //! Pages are written to room that no page has that the tree names on the disk. Some [`FLIP_BYTES`] of them are synced, then
 //! named in the tree, then the tree is synced, and the room of those that they replace is free. The journal
 //! ([`super::journal`]) has all that they hold until then.
-//!
-//! An entry is the length of its key, that of its value and 1, then both. Instead of the latter length, 0 stands for a value that
-//! is kept elsewhere: a [`Place`] follows. Lengths take 7 bits a byte, the lowest first, and the highest bit says that more follow.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changes::Change;
+use super::entries::{self, Cursor, Malformed, Page};
 use super::extents::{Extent, PageFile, Space};
-use super::large::Place;
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::storage::StoreError;
@@ -81,14 +78,8 @@ impl Pages {
     /// The tree's, the file's, or [`StoreError::Corrupt`]. So for all below.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let Some(Found { page, .. }) = self.at_or_after(&name(key))? else { return Ok(None) };
-        let mut entries = Entries(&page);
-        loop {
-            match entries.next().map_err(|Malformed| self.malformed())? {
-                Some((found, _)) if found < key => {}
-                Some((found, value)) if found == key => return Ok(Some(value.to_value())),
-                _ => return Ok(None),
-            }
-        }
+        let found = entries::find(&page, key).map_err(|Malformed| self.malformed())?;
+        Ok(found.map(Stored::to_value))
     }
 
     /// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
@@ -100,12 +91,7 @@ impl Pages {
             (found, *names) = first.map_or((None, None), |(found, names)| (Some(found), names));
         }
         let Some(Found { name, page, .. }) = found else { return Ok((PageScan::default(), None)) };
-        let mut entries = Entries(&page);
-        let mut at = 0;
-        while entries.next().map_err(|Malformed| self.malformed())?.is_some_and(|(key, _)| key < from) {
-            at = page.len() - entries.0.len();
-        }
-        Ok((PageScan { page, at }, last_key(&name).map(<[u8]>::to_vec)))
+        Ok((PageScan { page, entries: Cursor::default(), from: from.to_vec() }, last_key(&name).map(<[u8]>::to_vec)))
     }
 
     /// The entries before `before` in the page that `at` names, or in the first one after it, and the name of the page before
@@ -118,8 +104,9 @@ impl Pages {
         let previous = self.tree.before(&name)?.map(|(previous, _)| previous.to_vec());
         let after = previous.as_deref().and_then(last_key);
         let mut found = Vec::new();
-        let mut entries = Entries(&page);
-        while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
+        let mut entries = Cursor::default();
+        while let Some(value) = self.next(&mut entries, &page)? {
+            let key = entries.key();
             if key < before && after.is_none_or(|after| key > after) {
                 found.push((key.to_vec(), value.to_value()));
             }
@@ -182,29 +169,28 @@ impl Pages {
             };
             let last = last_key(&name);
             let mut page = Page::default();
-            let mut entries = Entries(&old);
-            let mut next = || entries.next().map_err(|Malformed| self.malformed());
-            let mut kept = next()?;
+            let mut entries = Cursor::default();
+            let mut kept = self.next(&mut entries, &old)?;
             while let Some(Change { key, value, .. }) = changes.next_if(|next| last.is_none_or(|last| next.key <= last))
             {
-                while let Some((old_key, value)) = kept.filter(|(old_key, _)| *old_key < key) {
-                    page.push(old_key, value);
-                    kept = next()?;
+                while let Some(value) = kept.filter(|_| entries.key() < key) {
+                    page.push(entries.key(), value);
+                    kept = self.next(&mut entries, &old)?;
                 }
-                if kept.is_some_and(|(old_key, _)| old_key == key) {
-                    kept = next()?;
+                if kept.is_some() && entries.key() == key {
+                    kept = self.next(&mut entries, &old)?;
                 }
                 if let Some(value) = value {
                     page.push(key, value);
                 }
             }
-            while let Some((old_key, value)) = kept {
-                page.push(old_key, value);
-                kept = next()?;
+            while let Some(value) = kept {
+                page.push(entries.key(), value);
+                kept = self.next(&mut entries, &old)?;
             }
-            if page.bytes != old {
+            if page.bytes() != old {
                 writing.replaced.extend(extent);
-                match page.bytes.is_empty() && name != LAST {
+                match page.bytes().is_empty() && name != LAST {
                     true => writing.written.push((name, None)),
                     false => writing.put_split(&name, &page)?,
                 }
@@ -221,15 +207,15 @@ impl Pages {
         let mut from = name(&[]);
         while let Some(Found { name, page: old, extent }) = self.at_or_after(&from)? {
             let mut page = Page::default();
-            let mut entries = Entries(&old);
-            while let Some((key, value)) = entries.next().map_err(|Malformed| self.malformed())? {
-                if before.as_ref().is_none_or(|before| key > &before[..]) {
-                    page.push(key, value);
+            let mut entries = Cursor::default();
+            while let Some(value) = self.next(&mut entries, &old)? {
+                if before.as_ref().is_none_or(|before| entries.key() > &before[..]) {
+                    page.push(entries.key(), value);
                 }
             }
-            if page.bytes.len() < old.len() {
+            if page.bytes() != old {
                 writing.replaced.push(extent);
-                writing.put(name.clone(), &page.bytes)?;
+                writing.put(name.clone(), page.bytes())?;
             }
             before = last_key(&name).map(<[u8]>::to_vec);
             from = [&name[..], &[0]].concat();
@@ -261,6 +247,11 @@ impl Pages {
         Ok(space)
     }
 
+    /// The value of the next entry of a page.
+    fn next<'a>(&self, entries: &mut Cursor, page: &'a [u8]) -> Result<Option<Stored<'a>>, StoreError> {
+        entries.next(page).map_err(|Malformed| self.malformed())
+    }
+
     fn malformed(&self) -> StoreError {
         StoreError::Corrupt { dir: self.tree.dir().to_owned(), reason: "a page of it cannot be read".to_owned() }
     }
@@ -288,23 +279,25 @@ impl<'a> Writing<'a> {
 
     /// Writes a page under `name`, split into several if it is too long. They replace what is there already in
     /// [`Writing::replaced`].
-    fn put_split(&mut self, name: &[u8], Page { bytes, starts }: &Page) -> Result<(), StoreError> {
-        let mut begin = 0;
+    fn put_split(&mut self, name: &[u8], page: &Page) -> Result<(), StoreError> {
+        let bytes = page.bytes();
         if bytes.len() > PAGE_BYTES {
             // Parts of about equal length.
-            let part = bytes.len() / bytes.len().div_ceil(SPLIT_BYTES);
-            for pair in starts.windows(2) {
-                if pair[1] - begin >= part && bytes.len() - pair[1] >= part / 2 {
-                    let key = |at: usize| Entries(&bytes[at..]).next().ok().flatten().map(|(key, _)| key);
-                    let (Some(last), Some(next)) = (key(pair[0]), key(pair[1])) else {
-                        return Err(self.pages.malformed());
-                    };
-                    self.put(self::name(between(last, next)), &bytes[begin..pair[1]])?;
-                    begin = pair[1];
+            let length = bytes.len() / bytes.len().div_ceil(SPLIT_BYTES);
+            let (mut part, mut begin, mut entries) = (Page::default(), 0, Cursor::default());
+            loop {
+                let at = entries.at();
+                let Some(value) = self.pages.next(&mut entries, bytes)? else { break };
+                if at - begin >= length && bytes.len() - at >= length / 2 {
+                    self.put(self::name(between(part.last(), entries.key())), part.bytes())?;
+                    (part, begin) = (Page::default(), at);
                 }
+                part.push(entries.key(), value);
             }
+            self.put(name.to_vec(), part.bytes())?;
+        } else {
+            self.put(name.to_vec(), bytes)?;
         }
-        self.put(name.to_vec(), &bytes[begin..])?;
         if self.bytes >= FLIP_BYTES {
             self.flip()?;
             self.pages.tree.sync()?;
@@ -376,79 +369,16 @@ pub(super) fn last_key(name: &[u8]) -> Option<&[u8]> {
 
 /// The shortest key from `last` on and before `next`, which is greater.
 fn between<'a>(last: &'a [u8], next: &'a [u8]) -> &'a [u8] {
-    let common = last.iter().zip(next).take_while(|(a, b)| a == b).count();
+    let common = entries::common(last, next);
     next.get(..=common).filter(|shorter| shorter.len() < next.len()).unwrap_or(last)
 }
 
-/// Appends an entry to `bytes`.
-fn write_entry(bytes: &mut Vec<u8>, key: &[u8], value: Stored<'_>) {
-    write_length(bytes, key.len());
-    match value {
-        Stored::Small(value) => {
-            write_length(bytes, value.len() + 1);
-            bytes.extend(key);
-            bytes.extend(value);
-        }
-        Stored::Large(place) => {
-            write_length(bytes, 0);
-            bytes.extend(key);
-            bytes.extend(place.to_bytes());
-        }
-    }
-}
-
-fn write_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
-}
-
-/// A page that does not hold entries.
-#[derive(Debug)]
-struct Malformed;
-
-/// Entries one after another.
-struct Entries<'a>(&'a [u8]);
-
-impl<'a> Entries<'a> {
-    fn next(&mut self) -> Result<Option<(&'a [u8], Stored<'a>)>, Malformed> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        self.read().map(Some).ok_or(Malformed)
-    }
-
-    fn read(&mut self) -> Option<(&'a [u8], Stored<'a>)> {
-        let (key, value) = (self.length()?, self.length()?);
-        let key = self.0.split_off(..key)?;
-        let value = match value.checked_sub(1) {
-            None => Stored::Large(Place::from_bytes(self.0.split_off(..Place::LEN)?.try_into().ok()?)),
-            Some(length) => Stored::Small(self.0.split_off(..length)?),
-        };
-        Some((key, value))
-    }
-
-    /// A length; none is nearly as long as three bytes can say.
-    fn length(&mut self) -> Option<usize> {
-        let mut length = 0;
-        for shift in [0, 7, 14] {
-            let byte = *self.0.split_off_first()?;
-            length |= usize::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(length);
-            }
-        }
-        None
-    }
-}
-
-/// The entries of a page from a place on.
+/// The entries of a page from a key on.
 #[derive(Default)]
 pub(super) struct PageScan {
     page: Vec<u8>,
-    at: usize,
+    entries: Cursor,
+    from: Vec<u8>,
 }
 
 impl PageScan {
@@ -457,24 +387,11 @@ impl PageScan {
     /// # Errors
     /// [`StoreError::Corrupt`], of the store with these pages.
     pub fn next(&mut self, pages: &Pages) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
-        let mut entries = Entries(&self.page[self.at..]);
-        let entry = entries.next().map_err(|Malformed| pages.malformed())?;
-        self.at = self.page.len() - entries.0.len();
-        Ok(entry.map(|(key, value)| (key.to_vec(), value.to_value())))
-    }
-}
-
-/// A page being built, of any length.
-#[derive(Default)]
-struct Page {
-    bytes: Vec<u8>,
-    /// Where each entry begins.
-    starts: Vec<usize>,
-}
-
-impl Page {
-    fn push(&mut self, key: &[u8], value: Stored<'_>) {
-        self.starts.push(self.bytes.len());
-        write_entry(&mut self.bytes, key, value);
+        while let Some(value) = pages.next(&mut self.entries, &self.page)? {
+            if self.entries.key() >= &self.from[..] {
+                return Ok(Some((self.entries.key().to_vec(), value.to_value())));
+            }
+        }
+        Ok(None)
     }
 }

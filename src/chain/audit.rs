@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::index::{Entry, Index};
 use super::{archive, audit_state, effects, epochs};
-use crate::consensus::check::{CheckedBlock, check_block, check_proof_of_work};
+use crate::consensus::check::{CheckedBlock, check_block, check_merkle_root, check_proof_of_work};
 use crate::consensus::coins::{CoinView, Coins, Delta};
 use crate::consensus::commitment::Committed;
 use crate::consensus::connect::{BlockContext, ConnectError, connect};
@@ -257,6 +257,8 @@ pub fn check_recent(
                     Replay { db, params, coins, filter_header, range, seen }.step(&block, height, due)?;
                 }
             }
+        } else {
+            check_merkle_root(&block.header, block.txids()).map_err(|e| fault(e.to_string()))?;
         }
         hash = previous;
     }

@@ -83,8 +83,12 @@ impl Chain {
             hashes.add(&self.db, &entry.key())?;
         }
         hashes.stage(&mut batch);
-        forgotten.iter().for_each(|entry| batch.delete_header(entry.id));
-        batch.delete_bodies(&forgotten.iter().filter(|entry| entry.has_body()).map(Entry::key).collect::<Vec<_>>());
+        for entry in &forgotten {
+            batch.delete_header(entry.id);
+            if entry.has_body() {
+                batch.forget_block(&entry.key());
+            }
+        }
         batch.put_tree_root(&tree_root);
         self.db.store().commit(batch)?;
         self.tree.write().bury(root, transactions);

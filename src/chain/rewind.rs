@@ -111,7 +111,7 @@ impl Chain {
                 Some(_) => {}
             }
             if entry.has_body() && !then.is_some_and(|then| then.status.has(Status::BODY)) {
-                batch.delete_bodies(&[entry.key()]);
+                batch.forget_block(&entry.key());
             }
         }
         drop(tree);

@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 
 use super::{Chain, ChainError};
+use crate::consensus::check::check_merkle_root;
 use crate::consensus::params::Params;
+use crate::primitives::block::Block;
+use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
-use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::time::UnixTime;
 use crate::storage::archive::{ArchiveError, Reader, Writer};
@@ -71,10 +73,8 @@ pub fn export<W: Write>(
     let mut height = Height::GENESIS;
     while let Some(at) = db.key_at(height.next())? {
         let (hash, block) = (at.hash, db.raw_block(&at)?);
-        // A record's checksum must not cover damaged bytes, so the header's hash is compared. The import checks the
-        // rest.
-        let block = block.filter(|block| block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == hash));
-        let Some(block) = block else {
+        // A record's checksum must not cover damaged bytes. The import checks the rest.
+        let Some(block) = block.filter(|block| is_whole(block, &hash)) else {
             writer.finish()?;
             let reason = format!("block {hash} at height {} cannot be read; all before it are exported", height.next());
             return Err(db.corrupt(reason).into());
@@ -85,6 +85,12 @@ pub fn export<W: Write>(
     }
     writer.finish()?;
     Ok(height.blocks_since(Height::GENESIS))
+}
+
+/// Whether an encoding is that of the block with a hash.
+fn is_whole(encoding: &[u8], hash: &BlockHash) -> bool {
+    codec::decode::<Block>(encoding)
+        .is_ok_and(|block| block.hash() == *hash && check_merkle_root(&block.header, block.txids()).is_ok())
 }
 
 /// Reads the beginning of an archive.

@@ -13,7 +13,7 @@ use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
 use super::compact::{padded, significant};
-use super::schema::{BEST, BURIED, BURIED_HASH, HEADER_GAP, TREE_ROOT, key};
+use super::schema::{BEST, BLOCK_HEADER, BURIED, BURIED_HASH, HEADER_GAP, TREE_ROOT, key};
 use super::{Batch, BlockKey, Database, StoreError};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::BlockHash;
@@ -291,14 +291,17 @@ impl Batch {
     /// changes with it.
     pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader) {
         self.delete_header(place);
+        self.delete(at.under(BLOCK_HEADER));
         self.delete_best(at.height);
         self.put_buried(at.height, buried);
     }
 
-    /// Takes back what [`Batch::bury`] did to the block `at` with a header, but for the header itself, which is put elsewhere.
+    /// Takes back what [`Batch::bury`] did to the block `at` with a header, but for the record of the header, which is put
+    /// elsewhere.
     pub(crate) fn unbury(&mut self, at: &BlockKey, header: &Header) {
         self.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
         self.put_best(at.height, &at.hash);
+        self.put(at.under(BLOCK_HEADER), header.to_bytes());
         if let Some(leaf) = leaf_of(header, at.hash) {
             self.put_range_node(leaf_number(at.height), &leaf);
         }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::compact::{self, number, ordered, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BURIED, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER,
-    Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation,
-    UNDO, filtered, history_key, key, owned_outpoint, owner_key, range_key, tx_key,
+    ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BLOCK_HEADER, BURIED, BlockKey, COIN, EDGE, FILTER,
+    FILTER_HEADER, Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX,
+    TxLocation, UNDO, filtered, history_key, key, owned_outpoint, owner_key, range_key, tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -186,15 +186,18 @@ impl Database {
         self.raw_block(at)?.map(|bytes| self.decoded(&bytes)).transpose()
     }
 
-    /// A block's encoding, as it is stored and sent.
+    /// A block's encoding, as it is sent.
     ///
     /// # Errors
     /// The store's.
     pub fn raw_block(&self, at: &BlockKey) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.get(&at.under(BLOCK))? {
-            None => self.get(&at.under(ARCHIVED)),
-            found => Ok(found),
-        }
+        // Before the body: of a branch that is forgotten meanwhile, both go at once.
+        let Some(header) = self.header(at)? else { return Ok(None) };
+        let body = match self.get(&at.under(BLOCK))? {
+            None => self.get(&at.under(ARCHIVED))?,
+            found => found,
+        };
+        Ok(body.map(|body| [&header.to_bytes()[..], &body].concat()))
     }
 
     /// The lowest height of an archived block, from a height on.
@@ -214,14 +217,23 @@ impl Database {
         Ok(self.hash_at(height)?.map(|hash| BlockKey { height, hash }))
     }
 
-    /// The header of a block whose body is stored. The rest of the block is not looked at.
+    /// The header of a block that is buried, or whose body was stored.
     ///
     /// # Errors
     /// The store's.
     pub fn header(&self, at: &BlockKey) -> Result<Option<Header>, StoreError> {
-        let Some(bytes) = self.raw_block(at)? else { return Ok(None) };
-        let header = bytes.get(..Header::LEN).ok_or_else(|| self.corrupt(format!("block {} is too short", at.hash)))?;
-        self.decoded(header).map(Some)
+        let buried = || {
+            let found = self.buried(at.height)?.map(|found| found.header);
+            Ok::<_, StoreError>(found.filter(|header| header.hash() == at.hash))
+        };
+        if let Some(header) = buried()? {
+            return Ok(Some(header));
+        }
+        match self.value(&at.under(BLOCK_HEADER))? {
+            Some(header) => Ok(Some(header)),
+            // It may have been buried between the reads.
+            None => buried(),
+        }
     }
 
     /// The coins that a block of the best chain spent, in the order of its inputs; none is stored where none was spent.

@@ -14,8 +14,9 @@
 //! | `g` | | [`HeaderGap`](super::buried::HeaderGap): the headers below the root that are still to come; absent if all are there |
 //! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
-//! | `B` | [`BlockKey`] | the block |
-//! | `Q` | [`BlockKey`] | a block of the best chain that is pruned but for this |
+//! | `B` | [`BlockKey`] | the block without its header |
+//! | `h` | [`BlockKey`] | header of a block that was stored; absent if the block is under `O` |
+//! | `Q` | [`BlockKey`] | a block of the best chain that is pruned but for this, without its header |
 //! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order, short |
 //! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there, from 32 on |
 //! | `G` | [`BlockKey`] | the filter header, then the filter if it is shorter, else its hash |
@@ -56,15 +57,15 @@ use crate::state::key::lock_digest;
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
 /// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain; version 12
-/// archived no pruned blocks; version 13 wrote the keys of a page whole.
+/// archived no pruned blocks; version 13 wrote the keys of a page whole, and a block with its header.
 pub const SCHEMA_VERSION: u32 = 14;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "34af674d25ad71dd4229b4c25fa825b758cf93796260189da33b76168947a281";
+pub(super) const SCHEMA_DIGEST: &str = "afcd7db56625df478f900dfb737b6b96389a3de5bc839dc06a552199969af406";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "7168432e88a6943a6b1b04d81b41ad0f4064e664407a70314484f57f48017fb3";
+pub(super) const FILES_DIGEST: &str = "d5a502a8884c0e9715d1c18798e50ca48dad52c4dbd4fb21885e720e7520bf00";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -77,6 +78,7 @@ pub(super) const BURIED: u8 = b'O';
 pub(super) const BURIED_HASH: u8 = b'I';
 pub(super) const KEPT_FROM: &[u8] = b"K";
 pub(super) const BLOCK: u8 = b'B';
+pub(super) const BLOCK_HEADER: u8 = b'h';
 pub(super) const ARCHIVED: u8 = b'Q';
 pub(super) const UNDO: u8 = b'U';
 pub(super) const FILTER: u8 = b'F';
@@ -321,13 +323,15 @@ impl Batch {
         self.delete(key(HEADER, &[&place.to_be_bytes()]));
     }
 
+    /// A block that is not buried.
     pub(crate) fn put_block(&mut self, at: &BlockKey, block: &Block) {
-        self.put_at(at.height, at.under(BLOCK), codec::encode(block));
+        self.put(at.under(BLOCK_HEADER), block.header.to_bytes());
+        self.put_at(at.height, at.under(BLOCK), codec::encode(&block.transactions));
     }
 
     /// A block's encoding, to be kept when the block is pruned.
     pub(crate) fn put_archived(&mut self, at: &BlockKey, block: &[u8]) {
-        self.put(at.under(ARCHIVED), block);
+        self.put(at.under(ARCHIVED), block.get(Header::LEN..).unwrap_or_default());
     }
 
     pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {
@@ -357,7 +361,13 @@ impl Batch {
         self.delete(at.under(FILTER_HEADER));
     }
 
-    /// Removes body, undo record and filter of each block. Filter headers stay.
+    /// Removes a block that is on no branch any more, or whose body is as if it had never come.
+    pub(crate) fn forget_block(&mut self, at: &BlockKey) {
+        self.delete(at.under(BLOCK_HEADER));
+        self.delete_bodies(&[*at]);
+    }
+
+    /// Removes body, undo record and filter of each block. Headers and filter headers stay.
     pub(crate) fn delete_bodies(&mut self, blocks: &[BlockKey]) {
         for at in blocks {
             [BLOCK, UNDO, FILTER].into_iter().for_each(|prefix| self.delete(at.under(prefix)));

@@ -74,6 +74,8 @@ fn compare(buried: &Chain, whole: &Chain) {
         assert_eq!(facts(buried, &found), facts(whole, &expected), "at {height}");
         assert_eq!(buried.entry(&expected.hash).map(|found| found.height), Some(height));
         assert_eq!(buried.db().hash_at(height).unwrap(), Some(expected.hash));
+        let body = |chain: &Chain| chain.db().raw_block(&expected.key()).unwrap();
+        assert!(body(buried).is_some() && body(buried) == body(whole));
         let from = |chain: &Chain| chain.tree().headers_from(height, 9);
         assert_eq!(from(buried), from(whole));
         let stop = whole.entry_at(height.saturating_add(3)).map_or(BlockHash::ZERO, |entry| entry.hash);
@@ -98,6 +100,8 @@ fn few_headers_stay_in_memory_and_the_others_are_answered_from_the_store() {
         }
     }
     assert!(root(&buried) >= 50);
+    let stored = |kind: u8| entries(&*store).iter().filter(|(key, _)| key[0] == kind).count();
+    assert_eq!(stored(b'h'), buried.tree().headers_in_memory(), "a buried block has its header where all are");
     compare(&buried, &whole);
     compare(&open(store), &whole);
     let ends = buried.tree().tips();

@@ -341,7 +341,7 @@ impl<'a> Run<'a> {
             // A refused block leaves only a status flag at its header.
             let leaves_mark = error.rule().is_some_and(|rule| rule.verdict() == Verdict::Invalid);
             let keep = |entries: Entries| -> Entries {
-                entries.into_iter().filter(|(key, _)| !leaves_mark || !matches!(key[0], b'H' | b'B')).collect()
+                entries.into_iter().filter(|(key, _)| !leaves_mark || !matches!(key[0], b'H' | b'B' | b'h')).collect()
             };
             // What is buried may have been put back.
             if self.burial.is_none() {

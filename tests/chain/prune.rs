@@ -11,6 +11,7 @@ use cairn::consensus::error::Blame;
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
+use cairn::primitives::header::Header;
 use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Lock, MAX_DATA_BYTES, OutPoint, Output};
@@ -361,7 +362,8 @@ fn archived_runs_stay_readable_and_are_checked() {
     let entry = chain.entry_at(at(30)).unwrap();
     let key = [&b"Q"[..], &30_u32.to_be_bytes(), &entry.hash.as_bytes()[..12]].concat();
     let mut batch = Batch::default();
-    batch.put(key, chain.db().raw_block(&chain.entry_at(at(31)).unwrap().key()).unwrap().unwrap());
+    let other = chain.db().raw_block(&chain.entry_at(at(31)).unwrap().key()).unwrap().unwrap();
+    batch.put(key, &other[Header::LEN..]);
     chain.db().store().commit(batch).unwrap();
     let error = chain::check(chain.db(), &params, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("the archived block at height 30 has changed"), "{error}");

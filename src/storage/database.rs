@@ -4,11 +4,11 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::compact::{self, number, ordered, outpoint_at, outpoint_bytes, padded};
+use super::compact::{self, number, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
     ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BLOCK_HEADER, BURIED, BlockKey, COIN, EDGE, FILTER,
     FILTER_HEADER, Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX,
-    TxLocation, UNDO, filtered, history_key, key, owned_outpoint, owner_key, range_key, tx_key,
+    TxLocation, UNDO, filtered, history_key, history_place, history_prefix, key, owned_outpoint, owner_key, range_key, tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -359,7 +359,7 @@ impl Database {
         from: TxLocation,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        self.collect(&key(ADDRESS_HISTORY, &[&owner.0]), &history_key(owner, from), limit, history_at)
+        self.collect(&history_prefix(owner), &history_key(owner, from), limit, history_at)
     }
 
     /// Up to `limit` entries of a key's history that come before a place in the chain, newest first.
@@ -372,7 +372,7 @@ impl Database {
         before: TxLocation,
         limit: usize,
     ) -> Result<Vec<HistoryEntry>, StoreError> {
-        let (prefix, before) = (key(ADDRESS_HISTORY, &[&owner.0]), history_key(owner, before));
+        let (prefix, before) = (history_prefix(owner), history_key(owner, before));
         self.first(limit, |visit| self.0.scan_back(&prefix, &before, visit), history_at)
     }
 
@@ -527,12 +527,11 @@ impl Database {
 }
 
 fn history_at(key: &[u8], mut value: &[u8]) -> Option<HistoryEntry> {
-    let (height, mut position) = key.get(33..)?.split_first_chunk()?;
-    let height = Height::from_u32(u32::from_be_bytes(*height));
+    let TxLocation { height, position } = history_place(key)?;
     let txid = Txid::from_bytes(*value.split_off(..32)?.first_chunk()?);
     let mut amount = || number(&mut value).map(Amount::from_grains);
     let (received, spent) = (amount()?, amount()?);
-    Some(HistoryEntry { height, position: ordered(&mut position)?.try_into().ok()?, txid, received, spent })
+    Some(HistoryEntry { height, position, txid, received, spent })
 }
 
 impl CoinView for Database {

@@ -19,13 +19,13 @@
 //! | `Q` | [`BlockKey`] | a block of the best chain that is pruned but for this, without its header |
 //! | `U` | [`BlockKey`] | coins the block of the best chain spent, in order, short |
 //! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there, from 32 on |
-//! | `G` | [`BlockKey`] | the filter header, then the filter if it is shorter, else its hash |
+//! | `G` | height `u32`, [`BEST_HASH_BYTES`] of the hash | the filter header, then the filter if it is shorter, else its hash |
 //! | `N` | height `u32` | hash of the best chain's block there, from the root on |
 //! | `R` | number, short | node of the header range ([`mmr`](crate::primitives::mmr)): hash, time `u32`, work without its zeros; none for the leaf of a block under `O` |
 //! | `C` | outpoint | [`Coin`], short |
 //! | `X` | [`TXID_BYTES`] of a txid | [`TxLocation`], short |
 //! | `A` | [`OWNER_BYTES`] of the digest of a key, outpoint | nothing: the key's coins, and any of other keys with such a digest |
-//! | `Y` | key, height `u32`, position, short | txid, received, spent, short: the key's history |
+//! | `Y` | [`HISTORY_BYTES`] of a key, height `u32`, position, short | txid, received, spent, short: the key's history |
 //! | `s` | | [`StateHead`](super::state::StateHead): where the table of the state stands |
 //! | `S` | key of the state, its index short | a coin of the table, short |
 //! | `D` | prefix ([`prefix_bytes`](super::state::prefix_bytes)) | both children of the node there, short |
@@ -63,9 +63,9 @@ pub const SCHEMA_VERSION: u32 = 14;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "afcd7db56625df478f900dfb737b6b96389a3de5bc839dc06a552199969af406";
+pub(super) const SCHEMA_DIGEST: &str = "0b4454e3ddc81e32549372351849981da13b3134ff8a812b7e23e48674f1a2d0";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "d5a502a8884c0e9715d1c18798e50ca48dad52c4dbd4fb21885e720e7520bf00";
+pub(super) const FILES_DIGEST: &str = "12d2af25692646b32c45292fc3a644be5036111612e62caaa0031339722ff41d";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -101,12 +101,18 @@ pub(super) const PEER: u8 = b'P';
 
 /// Bytes of a block's hash beside its height: two blocks of one height that share them take the work of 2^48.
 const BLOCK_HASH_BYTES: usize = 12;
+/// The same where only the best chain's block of a height has an entry: they tell it from another that is asked for.
+const BEST_HASH_BYTES: usize = 4;
 /// Bytes of a txid under which its place stands. Of two transactions that share them, which takes 2^80 attempts, one would not
 /// be found.
 const TXID_BYTES: usize = 20;
 /// Bytes of a key's digest under which its coins stand. To list another's coin there takes 2^64 attempts and a coin; it is told
 /// by its lock.
 const OWNER_BYTES: usize = 8;
+
+/// Bytes of a key under which its history stands. Two keys that share them, so that one has the history of both, take 2^80
+/// attempts.
+const HISTORY_BYTES: usize = 20;
 
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed
 /// together.
@@ -120,7 +126,8 @@ pub struct BlockKey {
 
 impl BlockKey {
     pub(super) fn under(&self, prefix: u8) -> Vec<u8> {
-        key(prefix, &[&self.height.as_u32().to_be_bytes(), &self.hash.as_bytes()[..BLOCK_HASH_BYTES]])
+        let hash_bytes = if prefix == FILTER_HEADER { BEST_HASH_BYTES } else { BLOCK_HASH_BYTES };
+        key(prefix, &[&self.height.as_u32().to_be_bytes(), &self.hash.as_bytes()[..hash_bytes]])
     }
 
     /// What is not greater than any key of blocks from a height on, and greater than all of lower ones.
@@ -269,11 +276,24 @@ pub(super) fn range_key(number: u64) -> Vec<u8> {
     key
 }
 
+/// What all entries of a key's history begin with.
+pub(super) fn history_prefix(owner: &PublicKey) -> Vec<u8> {
+    key(ADDRESS_HISTORY, &[&owner.0[..HISTORY_BYTES]])
+}
+
 /// Where the history of a key has the transaction at a place.
 pub(super) fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
-    let mut key = key(ADDRESS_HISTORY, &[&owner.0, &place.height.as_u32().to_be_bytes()]);
+    let mut key = history_prefix(owner);
+    key.extend(place.height.as_u32().to_be_bytes());
     put_ordered(&mut key, place.position.into());
     key
+}
+
+/// The place in what [`history_key`] made.
+pub(super) fn history_place(key: &[u8]) -> Option<TxLocation> {
+    let (height, mut position) = key.get(1 + HISTORY_BYTES..)?.split_first_chunk()?;
+    let height = Height::from_u32(u32::from_be_bytes(*height));
+    Some(TxLocation { height, position: compact::ordered(&mut position)?.try_into().ok()? })
 }
 
 pub(super) fn coin_bytes(coin: &Coin) -> Vec<u8> {

@@ -72,11 +72,11 @@ impl<'a> Iterator for Changes<'a> {
         let flags = *rest.split_off_first()?;
         let mut length = || usize::try_from(u32::from_le_bytes(*rest.split_off(..4)?.first_chunk()?)).ok();
         let (key, value) = (length()?, length()?);
-        let (key, value) = (rest.split_off(..key)?, rest.split_off(..value)?);
+        let (key, mut value) = (rest.split_off(..key)?, rest.split_off(..value)?);
         let value = match flags & (PUT | LARGE) {
             PUT => Some(Stored::Small(value)),
             0 => None,
-            _ => Some(Stored::Large(Place::from_bytes(value.try_into().ok()?))),
+            _ => Some(Stored::Large(Place::read(&mut value)?)),
         };
         self.0 = rest;
         Some(Change { key, value, is_new: flags & NEW != 0 })

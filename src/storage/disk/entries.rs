@@ -142,7 +142,7 @@ impl<'a> Entry<'a> {
         let (common, key, value) = (length(bytes)?, length(bytes)?, length(bytes)?);
         let key = bytes.split_off(..key)?;
         let value = match value.checked_sub(1) {
-            None => Stored::Large(Place::from_bytes(bytes.split_off(..Place::LEN)?.try_into().ok()?)),
+            None => Stored::Large(Place::read(bytes)?),
             Some(length) => Stored::Small(bytes.split_off(..length)?),
         };
         Some(Self { common, key, value })

@@ -22,6 +22,7 @@ use siphasher::sip::SipHasher13;
 use super::sled::Tree;
 use crate::primitives::height::Height;
 use crate::storage::StoreError;
+use crate::storage::compact::{number, put_number};
 
 /// Length from which on a segment takes no further value: a pruned chain leaves at most about this much behind.
 pub(super) const SEGMENT_BYTES: u32 = 16 << 20;
@@ -39,28 +40,34 @@ pub(super) struct Place {
     segment: u32,
     offset: u32,
     length: u32,
-    /// The height of the chain that the value belongs to; [`Height::MAX`] for none.
-    height: Height,
-    checksum: u64,
+    /// The height of the chain that the value belongs to, if it does to one: then the segment is not [`LASTING`].
+    height: Option<Height>,
+    checksum: u32,
 }
 
 impl Place {
-    /// Bytes of its encoding.
-    pub const LEN: usize = 24;
-
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        let numbers = [self.segment, self.offset, self.length, self.height.as_u32()];
-        bytes.chunks_exact_mut(4).zip(numbers).for_each(|(chunk, number)| chunk.copy_from_slice(&number.to_le_bytes()));
-        bytes[16..].copy_from_slice(&self.checksum.to_le_bytes());
+    /// Short numbers: twice the segment without the mark of lasting ones, and 1 if it is one of these; the offset; the length;
+    /// the height, if there is one. Then the checksum (`u32`, little-endian).
+    pub fn to_bytes(self) -> Vec<u8> {
+        let Self { segment, offset, length, height, checksum } = self;
+        let mut bytes = Vec::with_capacity(16);
+        put_number(&mut bytes, u64::from(segment & !LASTING) << 1 | u64::from(segment >= LASTING));
+        [offset, length].into_iter().for_each(|number| put_number(&mut bytes, number.into()));
+        if let Some(height) = height {
+            put_number(&mut bytes, height.as_u32().into());
+        }
+        bytes.extend(checksum.to_le_bytes());
         bytes
     }
 
-    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
-        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
-        let checksum = u64::from_le_bytes(std::array::from_fn(|i| bytes[16 + i]));
-        let (segment, offset, length) = (number(0), number(4), number(8));
-        Self { segment, offset, length, height: Height::from_u32(number(12)), checksum }
+    /// Reads what [`Place::to_bytes`] wrote.
+    pub fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let mut next = || number(bytes)?.try_into().ok();
+        let (segment, offset, length): (u32, _, _) = (next()?, next()?, next()?);
+        let is_lasting = segment & 1 == 1;
+        let height = if is_lasting { None } else { Some(Height::from_u32(next()?)) };
+        let checksum = u32::from_le_bytes(*bytes.split_off(..4)?.first_chunk()?);
+        Some(Self { segment: segment >> 1 | if is_lasting { LASTING } else { 0 }, offset, length, height, checksum })
     }
 }
 
@@ -69,8 +76,9 @@ pub(super) type Heights = BTreeMap<u32, Height>;
 
 /// Notes that a segment has a value of a height.
 pub(super) fn note(heights: &mut Heights, place: Place) {
-    let height = heights.entry(place.segment).or_insert(place.height);
-    *height = place.height.max(*height);
+    let of_value = place.height.unwrap_or(Height::MAX);
+    let height = heights.entry(place.segment).or_insert(of_value);
+    *height = of_value.max(*height);
 }
 
 /// Keeps notes in the tree. Repeating it changes nothing.
@@ -210,7 +218,7 @@ impl LargeValues {
     /// Appends a value, which is in memory until [`LargeValues::sync`]. `height` is that of the block it belongs to, if it
     /// does to one.
     pub fn append(&self, height: Option<Height>, value: &[u8]) -> Place {
-        let (length, checksum) = (value.len() as u32, checksum(&[value]));
+        let (length, checksum) = (value.len() as u32, short_checksum(value));
         let mut tail = self.tail();
         let end = &mut tail.ends[usize::from(height.is_none())];
         if end.offset >= self.segment_bytes {
@@ -218,7 +226,7 @@ impl LargeValues {
         }
         let End { segment, offset } = *end;
         end.offset = offset.saturating_add(length);
-        let place = Place { segment, offset, length, height: height.unwrap_or(Height::MAX), checksum };
+        let place = Place { segment, offset, length, height, checksum };
         note(&mut tail.heights, place);
         tail.waiting.insert((segment, offset), (place, value.into()));
         place
@@ -249,7 +257,7 @@ impl LargeValues {
         };
         let mut value = vec![0; place.length as usize];
         match file.read_exact_at(&mut value, place.offset.into()) {
-            Ok(()) if checksum(&[&value]) == place.checksum => Ok(Some(value)),
+            Ok(()) if short_checksum(&value) == place.checksum => Ok(Some(value)),
             Ok(()) => Err(corrupt("changed")),
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Err(corrupt("cut off")),
             Err(e) => Err(failed(&path, &e)),
@@ -356,4 +364,9 @@ pub(super) fn checksum(parts: &[&[u8]]) -> u64 {
     let mut hasher = SipHasher13::new();
     parts.iter().for_each(|part| hasher.write(part));
     hasher.finish()
+}
+
+/// Half of it, for a value among many.
+fn short_checksum(value: &[u8]) -> u32 {
+    checksum(&[value]) as u32
 }

@@ -74,12 +74,13 @@ impl Chain {
         let Some(Plan { buried, forgotten, root, has_more }) = plan else { return Ok(false) };
         let mut transactions = tree.index.buried_transactions();
         let tree_root = tree.index.tree_root(root);
+        let lowest = tree.header_gap().map_or(Height::GENESIS, |gap| gap.end);
         drop(tree);
         let (mut batch, mut hashes) = (Batch::default(), HashChanges::default());
         for entry in &buried {
             transactions += u64::from(entry.tx_count);
             let Entry { header, tx_count, work, .. } = *entry;
-            batch.bury(&entry.key(), entry.id, &BuriedHeader { header, tx_count, transactions, work });
+            batch.bury(&entry.key(), entry.id, &BuriedHeader { header, tx_count, transactions, work }, lowest);
             hashes.add(&self.db, &entry.key())?;
         }
         hashes.stage(&mut batch);
@@ -134,7 +135,7 @@ impl Chain {
         for entry in unburied {
             batch.put_header(entry.id, &entry.record());
             if entry.height < height {
-                batch.unbury(&entry.key(), &entry.header);
+                self.db.stage_unbury(&mut batch, &entry.key(), &entry.header)?;
                 hashes.remove(&self.db, &entry.key())?;
             }
         }

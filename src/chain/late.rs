@@ -40,7 +40,7 @@ impl Chain {
         let transactions = genesis.tx_count.into();
         let buried =
             BuriedHeader { header: genesis.header, tx_count: genesis.tx_count, transactions, work: genesis.work };
-        batch.bury(&genesis.key(), genesis.id, &buried);
+        batch.bury(&genesis.key(), genesis.id, &buried, Height::GENESIS);
         hashes.add(&self.db, &genesis.key())?;
         hashes.stage(&mut batch);
         batch.delete_bodies(&[genesis.key()]);
@@ -85,12 +85,16 @@ impl Chain {
         for ProvenHeader { height, header, hash, place } in headers {
             let nodes = range.push_numbered(mmr::Node::leaf(*hash, place.own, place.time));
             nodes.for_each(|(number, node)| batch.put_range_node(number, &node));
-            batch.put_buried(*height, &BuriedHeader { header: *header, tx_count: 0, transactions, work: place.after });
+            let buried = BuriedHeader { header: *header, tx_count: 0, transactions, work: place.after };
+            batch.put_buried(*height, &buried, Height::GENESIS);
             hashes.add(&self.db, &BlockKey { height: *height, hash: *hash })?;
             gap.from = height.next();
         }
-        if gap.from == gap.end && range.peaks() != gap.peaks {
-            return Err(self.db.corrupt("the headers that came late are not those below the state"));
+        if gap.from == gap.end {
+            if range.peaks() != gap.peaks {
+                return Err(self.db.corrupt("the headers that came late are not those below the state"));
+            }
+            batch.close_header_gap(gap.end, self.tree().index.root_height());
         }
         hashes.stage(&mut batch);
         batch.put_header_gap(&gap);

@@ -3,7 +3,7 @@
 //! Headers near the tip are stored in the order of arrival, with their branches, and read whole when a node starts. Once a
 //! block is buried deep enough its header is moved here, where it is read when it is asked for. The lowest header that is not
 //! moved is the root of the tree in memory. The leaf of a buried block in the header range is not stored, since its header
-//! says what it is.
+//! says what it is, and so with the nodes over it of [`LOW_LEVELS`], as soon as all blocks under them are buried.
 //!
 //! The index by hash has the heights of all blocks whose hashes begin with the same bytes, hardly ever more than one: which of
 //! them is the block in question, their headers say.
@@ -25,6 +25,10 @@ use crate::primitives::target::Work;
 /// Bytes of a hash in the index. Making a block whose hash shares them with another's takes 2^48 attempts beyond its
 /// proof of work, so that hardly any two do.
 const HASH_BYTES: usize = 6;
+
+/// Levels of the header range above its leaves. A node of the next would take the hashes of eight headers, and there are not
+/// many.
+const LOW_LEVELS: u32 = 2;
 
 /// The root of the tree in memory: a block of the best chain, with which the headers in the order of arrival begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -241,12 +245,40 @@ impl Database {
         if let Some(node) = self.stored_range_node(number)? {
             return Ok(Some(node));
         }
-        let Some(height) = height_of_leaf(number) else { return Ok(None) };
-        match self.buried(height)? {
-            Some(BuriedHeader { header, .. }) => Ok(leaf_of(&header, header.hash())),
-            // It may have been put back between the reads.
-            None => self.stored_range_node(number),
+        match low_node(number) {
+            Some(node) => match self.node_over_buried(&node)? {
+                // Blocks under it may have been put back between the reads.
+                None => self.stored_range_node(number),
+                found => Ok(found),
+            },
+            None => Ok(None),
         }
+    }
+
+    /// A low node as the headers under it say; `None` unless all are buried.
+    fn node_over_buried(&self, LowNode { first, last, .. }: &LowNode) -> Result<Option<mmr::Node>, StoreError> {
+        let (from, count) = (key(BURIED, &[&first.as_u32().to_be_bytes()]), last.next().blocks_since(*first));
+        let headers = self.collect(&[BURIED], &from, count as usize, |key, value| {
+            Some((BlockKey::height_in(key)?, BuriedHeader::from_bytes(value)?.header))
+        })?;
+        let (mut range, mut heights) = (mmr::Range::default(), first.through(*last));
+        for (height, header) in headers {
+            let leaf = leaf_of(&header, header.hash()).filter(|_| heights.next() == Some(height));
+            let Some(leaf) = leaf else { return Ok(None) };
+            range.push(leaf);
+        }
+        Ok(range.peaks().first().copied().filter(|_| range.leaves() == u64::from(count)))
+    }
+
+    /// How many nodes of the header range are not stored, since all blocks under them are buried.
+    pub(super) fn count_low_nodes(&self) -> Result<u64, StoreError> {
+        let root = self.tree_root()?.map_or(Height::GENESIS, |root| root.height);
+        let (below, above) = self.header_gap()?.map_or((root, root), |gap| (gap.from, gap.end));
+        let counts = [(Height::GENESIS, below), (above, root)].into_iter().flat_map(|(from, end)| {
+            let [from, end] = [from, end].map(|height| u64::from(height.as_u32()));
+            (0..=LOW_LEVELS).map(move |level| (end >> level).saturating_sub(from.div_ceil(1 << level)))
+        });
+        Ok(counts.sum())
     }
 
     /// Hash of the best chain's block at `height`.
@@ -281,31 +313,72 @@ impl Batch {
         }
     }
 
-    /// Adds a header far below the tip, which stands for its leaf of the header range too.
-    pub(crate) fn put_buried(&mut self, height: Height, buried: &BuriedHeader) {
-        self.delete_range_node(leaf_number(height));
+    /// Adds a header far below the tip. All blocks from `lowest` up to it are buried.
+    pub(crate) fn put_buried(&mut self, height: Height, buried: &BuriedHeader, lowest: Height) {
+        self.delete_low_nodes(height, lowest);
         self.put(key(BURIED, &[&height.as_u32().to_be_bytes()]), buried.to_bytes());
     }
 
-    /// Moves the header of the best chain's block `at`, whose place in the order of arrival is `place`. The index by hash
-    /// changes with it.
-    pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader) {
+    /// Removes the low nodes over a block and none after it, if they are over none below `lowest`.
+    fn delete_low_nodes(&mut self, height: Height, lowest: Height) {
+        for node in low_nodes(height).filter(|node| node.first >= lowest) {
+            self.delete_range_node(node.number);
+        }
+    }
+
+    /// Removes the low nodes over blocks on both sides of `end`, where headers were missing below, and all blocks up to `root`
+    /// are buried now.
+    pub(crate) fn close_header_gap(&mut self, end: Height, root: Height) {
+        let beyond = end.saturating_add((1 << LOW_LEVELS) - 1).min(root);
+        end.until(beyond).for_each(|height| self.delete_low_nodes(height, Height::GENESIS));
+    }
+
+    /// Moves the header of the best chain's block `at`, whose place in the order of arrival is `place`. All blocks from `lowest`
+    /// up to it are buried. The index by hash changes with it.
+    pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader, lowest: Height) {
         self.delete_header(place);
         self.delete(at.under(BLOCK_HEADER));
         self.delete_best(at.height);
-        self.put_buried(at.height, buried);
+        self.put_buried(at.height, buried, lowest);
     }
+}
 
-    /// Takes back what [`Batch::bury`] did to the block `at` with a header, but for the record of the header, which is put
-    /// elsewhere.
-    pub(crate) fn unbury(&mut self, at: &BlockKey, header: &Header) {
-        self.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
-        self.put_best(at.height, &at.hash);
-        self.put(at.under(BLOCK_HEADER), header.to_bytes());
-        if let Some(leaf) = leaf_of(header, at.hash) {
-            self.put_range_node(leaf_number(at.height), &leaf);
+impl Database {
+    /// Stages what takes back what [`Batch::bury`] did to the block `at` with a header, but for the record of the header, which
+    /// is put elsewhere. All blocks after it are put back, too.
+    pub(crate) fn stage_unbury(&self, batch: &mut Batch, at: &BlockKey, header: &Header) -> Result<(), StoreError> {
+        batch.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
+        batch.put_best(at.height, &at.hash);
+        batch.put(at.under(BLOCK_HEADER), header.to_bytes());
+        for LowNode { number, .. } in low_nodes(at.height) {
+            let missing = || self.corrupt(format!("header range node {number} is missing"));
+            batch.put_range_node(number, &self.range_node(number)?.ok_or_else(missing)?);
         }
+        Ok(())
     }
+}
+
+/// A leaf of the header range or a node of [`LOW_LEVELS`], and the first and the last block under it.
+struct LowNode {
+    number: u64,
+    first: Height,
+    last: Height,
+}
+
+/// Those over a block and none after it.
+fn low_nodes(last: Height) -> impl Iterator<Item = LowNode> {
+    let leaves = u64::from(last.as_u32()) + 1;
+    let levels = (0..=LOW_LEVELS).take_while(move |level| leaves.is_multiple_of(1 << level));
+    levels.map(move |level| {
+        let number = leaf_number(last) + u64::from(level);
+        LowNode { number, first: last.saturating_sub((1 << level) - 1), last }
+    })
+}
+
+/// The low node of a number; `None` if the node is no such.
+fn low_node(number: u64) -> Option<LowNode> {
+    let last = (0..=u64::from(LOW_LEVELS)).find_map(|level| height_of_leaf(number.checked_sub(level)?))?;
+    low_nodes(last).find(|node| node.number == number)
 }
 
 /// The number in the header range of the leaf of a block.
@@ -333,12 +406,15 @@ mod tests {
     use crate::primitives::target::Bits;
 
     #[test]
-    fn leaves_of_the_range_have_heights_and_other_nodes_have_none() {
+    fn leaves_and_low_nodes_of_the_range_have_heights_and_other_nodes_have_none() {
         let mut range = mmr::Range::default();
         for height in (0..600).map(Height::from_u32) {
             let leaf = mmr::Node::leaf(BlockHash::of(b""), Work::ZERO, 0);
-            for (number, node) in range.push_numbered(leaf) {
+            for (level, (number, node)) in (0..).zip(range.push_numbered(leaf)) {
                 assert_eq!(height_of_leaf(number), (node == leaf).then_some(height));
+                let blocks = low_node(number).map(|node| (node.number, node.first, node.last));
+                let first = height.saturating_sub((1 << level) - 1);
+                assert_eq!(blocks, (level <= LOW_LEVELS).then_some((number, first, height)));
             }
         }
         assert_eq!(height_of_leaf(leaf_number(Height::MAX)), Some(Height::MAX));

@@ -8,7 +8,8 @@ use super::compact::{self, number, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
     ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BLOCK_HEADER, BURIED, BlockKey, COIN, EDGE, FILTER,
     FILTER_HEADER, Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX,
-    TxLocation, UNDO, filtered, history_key, history_place, history_prefix, key, owned_outpoint, owner_key, range_key, tx_key,
+    TxLocation, UNDO, filtered, history_key, history_place, history_prefix, key, owned_outpoint, owner_key, range_key,
+    tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -419,7 +420,7 @@ impl Database {
         let buried = count(BURIED)?;
         Ok(Counts {
             heights: count(BEST)? + buried,
-            range_nodes: count(RANGE)? + buried,
+            range_nodes: count(RANGE)? + self.count_low_nodes()?,
             transactions: count(TX)?,
             filters: count(FILTER)? + short_filters,
             filter_headers: count(FILTER_HEADER)?,

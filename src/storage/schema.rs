@@ -21,7 +21,7 @@
 //! | `F` | [`BlockKey`] | bytes of the best chain's [`Filter`](crate::primitives::gcs::Filter) there, from 32 on |
 //! | `G` | height `u32`, [`BEST_HASH_BYTES`] of the hash | the filter header, then the filter if it is shorter, else its hash |
 //! | `N` | height `u32` | hash of the best chain's block there, from the root on |
-//! | `R` | number, short | node of the header range ([`mmr`](crate::primitives::mmr)): hash, time `u32`, work without its zeros; none for the leaf of a block under `O` |
+//! | `R` | number, short | node of the header range ([`mmr`](crate::primitives::mmr)): hash, time `u32`, work without its zeros; none if all blocks under it are under `O`, and there are at most four |
 //! | `C` | outpoint | [`Coin`], short |
 //! | `X` | [`TXID_BYTES`] of a txid | [`TxLocation`], short |
 //! | `A` | [`OWNER_BYTES`] of the digest of a key, outpoint | nothing: the key's coins, and any of other keys with such a digest |

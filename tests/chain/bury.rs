@@ -10,6 +10,7 @@ use cairn::primitives::block::Block;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::header::Header;
 use cairn::primitives::height::Height;
+use cairn::primitives::mmr;
 use cairn::primitives::time::UnixTime;
 use cairn::storage::{Batch, MemoryStore, Store, StoreError, Visitor};
 use cairn_testkit::{Ledger, params};
@@ -102,6 +103,13 @@ fn few_headers_stay_in_memory_and_the_others_are_answered_from_the_store() {
     assert!(root(&buried) >= 50);
     let stored = |kind: u8| entries(&*store).iter().filter(|(key, _)| key[0] == kind).count();
     assert_eq!(stored(b'h'), buried.tree().headers_in_memory(), "a buried block has its header where all are");
+    let nodes = mmr::node_count(61);
+    let root = root(&buried) as u64;
+    let unstored = root + root / 2 + root / 4;
+    assert_eq!(stored(b'R') as u64, nodes - unstored, "nodes over up to four buried blocks are computed");
+    for number in 0..nodes {
+        assert_eq!(buried.db().range_node(number).unwrap(), whole.db().range_node(number).unwrap(), "{number}");
+    }
     compare(&buried, &whole);
     compare(&open(store), &whole);
     let ends = buried.tree().tips();

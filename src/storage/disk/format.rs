@@ -67,7 +67,7 @@ fn one_of_each() -> Batch {
     let buried = BuriedHeader { header, tx_count: 0x1f20, transactions: 0x2122_2324_2526, work };
     let mut hashes = HashChanges::default();
     let below = BlockKey { height: Height::from_u32(0x0102_0303), hash };
-    batch.bury(&below, 0x00ff, &buried);
+    batch.bury(&below, 0x00ff, &buried, Height::GENESIS);
     hashes.add(&Database::new(Arc::new(MemoryStore::new())), &below).unwrap();
     hashes.stage(&mut batch);
     batch.put_tree_root(&TreeRoot { height: at.height, place: 0x0100, first_time: 0x2728_292a });

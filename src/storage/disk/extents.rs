@@ -125,7 +125,7 @@ impl PageFile {
 
     /// Gives back to the file system what is free at the end.
     pub fn cut(&self, space: &Space) -> Result<(), StoreError> {
-        let end = u64::from(space.end) * UNIT;
+        let end = space.bytes();
         let cut = || {
             let length = self.file.metadata()?.len();
             if length > end + SPARE_BYTES { self.file.set_len(end) } else { Ok(()) }
@@ -164,6 +164,11 @@ impl Space {
             space.end = space.end.max(extent.unit.saturating_add(extent.units()));
         }
         space
+    }
+
+    /// Bytes of the file up to the end of the last page.
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.end) * UNIT
     }
 
     /// The first of so many units, which are no longer free; `None` if there are not so many.

@@ -9,10 +9,11 @@
 //! reachable. A page that becomes empty goes, unless it is the last: keys with a height never come back. Others are not merged:
 //! keys are mostly hashes, so that such a range fills again.
 //!
-//! Pages are written to room that no page has that the tree names on the disk. Some [`FLIP_BYTES`] of them are synced, then
+//! Pages are written to room that no page has that the tree names on the disk. Some of them, [`FLIP_BYTES`], are synced, then
 //! named in the tree, then the tree is synced, and the room of those that they replace is free. The journal
 //! ([`super::journal`]) has all that they hold until then.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,9 +35,11 @@ const LAST: &[u8] = b"q";
 const PAGE_BYTES: usize = 4_096;
 /// What the parts of a split page have at most: room to grow.
 const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
-/// Bytes of pages that are synced and named together: so much more room at most do the pages of a window take while it is
-/// written.
-const FLIP_BYTES: usize = 4 << 20;
+/// Which part of the file's pages are synced and named together: so much more room do they take, since those that are replaced
+/// keep theirs until then.
+const FLIP_SHARE: u64 = 32;
+/// Bytes of pages that are synced and named together at least, and at most.
+const FLIP_BYTES: RangeInclusive<u64> = 1 << 20..=4 << 20;
 
 /// Names of pages one after another, as the tree had them after so many changes of names.
 pub(super) struct Names {
@@ -268,13 +271,18 @@ struct Writing<'a> {
     /// Those that the tree does not name yet, in the order in which it will; `None` for a name that goes.
     written: Vec<(Vec<u8>, Option<Extent>)>,
     /// Their bytes.
-    bytes: usize,
+    bytes: u64,
+    /// Bytes from which on the tree names them.
+    flip_bytes: u64,
     replaced: Vec<Extent>,
 }
 
 impl<'a> Writing<'a> {
     fn begin(pages: &'a Pages) -> Result<Self, StoreError> {
-        Ok(Self { pages, space: pages.space()?, written: Vec::new(), bytes: 0, replaced: Vec::new() })
+        let space = pages.space()?;
+        let share = space.as_ref().map_or(0, Space::bytes) / FLIP_SHARE;
+        let flip_bytes = share.clamp(*FLIP_BYTES.start(), *FLIP_BYTES.end());
+        Ok(Self { pages, space, written: Vec::new(), bytes: 0, flip_bytes, replaced: Vec::new() })
     }
 
     /// Writes a page under `name`, split into several if it is too long. They replace what is there already in
@@ -298,7 +306,7 @@ impl<'a> Writing<'a> {
         } else {
             self.put(name.to_vec(), bytes)?;
         }
-        if self.bytes >= FLIP_BYTES {
+        if self.bytes >= self.flip_bytes {
             self.flip()?;
             self.pages.tree.sync()?;
             if let Some(space) = &mut *self.space {
@@ -313,7 +321,7 @@ impl<'a> Writing<'a> {
         self.pages.tree.take_write()?;
         let space = self.space.get_or_insert_default();
         let extent = self.pages.file.write(space, page)?;
-        self.bytes += page.len();
+        self.bytes += page.len() as u64;
         self.written.push((name, Some(extent)));
         Ok(())
     }

@@ -152,7 +152,8 @@ impl Assembly {
             let size = self.progress().1.unwrap_or(0);
             let most = MAX_READ_FACTOR.saturating_mul(size).saturating_add(MAX_READ_BESIDES);
             if self.blocks_read > most {
-                return Err(FetchError::Bloated { size, most });
+                let is_list = matches!(self.reader, Reader::Directory { .. });
+                return Err(if is_list { FetchError::Crowded } else { FetchError::Bloated { size, most } });
             }
             let mut entries = Vec::new();
             if let Reader::File(file) = &self.reader

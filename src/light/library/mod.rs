@@ -67,7 +67,7 @@ pub enum FetchError {
     #[error("the file has {size} bytes, and a page takes at most {MAX_FILE_BYTES}")]
     TooLarge { size: u64 },
     /// More than the page shows.
-    #[error("the directory has more than {MAX_ENTRIES} entries: give the path of one of them")]
+    #[error("the directory has more than {MAX_ENTRIES} entries, or large ones: give the path of one of them")]
     Crowded,
     /// They would take the page's time without end.
     #[error("the file has {size} bytes, and its blocks more than the {most} that a page reads for them")]

@@ -408,11 +408,15 @@ async fn get_block_filter(api: Api, args: Args) -> Outcome {
         return Err(RpcError::not_found("Unknown filtertype"));
     }
     let at = entry(&*api.tree()?, &hash)?.key();
-    api.read(move |db, _| match db.filter(&at)? {
-        Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
-        None if at.height < db.kept_from()? => Err(RpcError::new(Code::Misc, "Filter not available (pruned data)")),
-        None if db.hash_at(at.height)? == Some(hash) => Err(RpcError::internal(format!("block {hash} has no filter"))),
-        None => Err(RpcError::not_found("Filter not found. Block was not connected to active chain.")),
+    api.read(move |db, _| {
+        if db.hash_at(at.height)? != Some(hash) {
+            return Err(RpcError::not_found("Filter not found. Block was not connected to active chain."));
+        }
+        match db.filter(&at)? {
+            Some((filter, header)) => Ok(Reply::of(&View { filter: hex::encode(filter.as_bytes()), header })),
+            None if at.height < db.kept_from()? => Err(RpcError::new(Code::Misc, "Filter not available (pruned data)")),
+            None => Err(RpcError::internal(format!("block {hash} has no filter"))),
+        }
     })
     .await
 }

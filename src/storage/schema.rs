@@ -25,7 +25,7 @@
 //! | `C` | outpoint | [`Coin`], short |
 //! | `X` | [`TXID_BYTES`] of a txid | [`TxLocation`], short |
 //! | `A` | [`OWNER_BYTES`] of the digest of a key, outpoint | nothing: the key's coins, and any of other keys with such a digest |
-//! | `Y` | [`HISTORY_BYTES`] of a key, height `u32`, position, short | txid, received, spent, short: the key's history |
+//! | `Y` | [`HISTORY_BYTES`] of the digest of a key, height `u32`, position, short | txid, received, spent, short: the key's history |
 //! | `s` | | [`StateHead`](super::state::StateHead): where the table of the state stands |
 //! | `S` | key of the state, its index short | a coin of the table, short |
 //! | `D` | prefix ([`prefix_bytes`](super::state::prefix_bytes)) | both children of the node there, short |
@@ -63,9 +63,9 @@ pub const SCHEMA_VERSION: u32 = 14;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "0b4454e3ddc81e32549372351849981da13b3134ff8a812b7e23e48674f1a2d0";
+pub(super) const SCHEMA_DIGEST: &str = "f6b9393eb5c38feb792390897d659e1e5aae67b3bab6ba9c3f688195d8217583";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "12d2af25692646b32c45292fc3a644be5036111612e62caaa0031339722ff41d";
+pub(super) const FILES_DIGEST: &str = "0e18c23bf735c8a0fd319f9239efcaf7d25d9c181bf7c335ae39cf84bf25610d";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -101,7 +101,8 @@ pub(super) const PEER: u8 = b'P';
 
 /// Bytes of a block's hash beside its height: two blocks of one height that share them take the work of 2^48.
 const BLOCK_HASH_BYTES: usize = 12;
-/// The same where only the best chain's block of a height has an entry: they tell it from another that is asked for.
+/// The same where only the best chain's block of a height has an entry: they tell it from another that is asked for, unless that
+/// was made to share them, with 2^32 attempts at the network's difficulty.
 const BEST_HASH_BYTES: usize = 4;
 /// Bytes of a txid under which its place stands. Of two transactions that share them, which takes 2^80 attempts, one would not
 /// be found.
@@ -110,8 +111,8 @@ const TXID_BYTES: usize = 20;
 /// by its lock.
 const OWNER_BYTES: usize = 8;
 
-/// Bytes of a key under which its history stands. Two keys that share them, so that one has the history of both, take 2^80
-/// attempts.
+/// Bytes of a key's digest under which its history stands: of the key itself anyone can make others that begin alike. Two whose
+/// digests share them, so that each has the history of both, take 2^80 attempts.
 const HISTORY_BYTES: usize = 20;
 
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed
@@ -278,7 +279,7 @@ pub(super) fn range_key(number: u64) -> Vec<u8> {
 
 /// What all entries of a key's history begin with.
 pub(super) fn history_prefix(owner: &PublicKey) -> Vec<u8> {
-    key(ADDRESS_HISTORY, &[&owner.0[..HISTORY_BYTES]])
+    key(ADDRESS_HISTORY, &[&lock_digest(owner).as_bytes()[..HISTORY_BYTES]])
 }
 
 /// Where the history of a key has the transaction at a place.

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use cairn::chain::{Chain, ChainError, TipStatus};
+use cairn::chain::{Chain, ChainError, TipStatus, check};
 use cairn::consensus::coins::CoinView;
 use cairn::consensus::error::{Blame, RuleError};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::height::Height;
+use cairn::primitives::keys::PublicKey;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::Output;
 use cairn::storage::{MemoryStore, SledStore, Store, StoreError, TxLocation};
@@ -74,6 +75,34 @@ fn the_longer_branch_wins_and_coins_follow() {
     assert_eq!(error.blame(), Blame::Nobody);
     let update = chain.reconsider(&blocks[2].hash()).unwrap();
     assert_eq!((update.disconnected.len(), update.connected.len()), (1, 3));
+}
+
+/// Any bytes are a key to pay to, so another key that begins like one's own costs nothing.
+#[test]
+fn keys_that_begin_alike_have_histories_of_their_own() {
+    let mut chain = open(&Arc::new(MemoryStore::new()));
+    let params = chain.params().clone();
+    let own = key(77).public_key();
+    let alike = |from: usize| {
+        let mut other = own;
+        other.0[from..].fill(0xaa);
+        other
+    };
+    let keys = [own, alike(31), alike(20), alike(1)];
+    let (outpoint, coin) = genesis_coin(&params, 0);
+    let pay = |(n, key): (u64, &PublicKey)| Output::pay(*key, Amount::from_grains(n));
+    let tx = spend(&params, &[(outpoint, coin, &key(0))], (1..).zip(&keys).map(pay).collect());
+    let ledger = Ledger::on(&params);
+    let block = ledger.make(&key(2).public_key(), &[tx], 1_000 * COIN - 10, 0);
+    accept(&mut chain, &block).unwrap();
+    let received = |chain: &Chain| {
+        let history = |key| chain.db().address_history(key, TxLocation::default(), 10).unwrap();
+        keys.each_ref().map(|key| history(key).iter().map(|entry| entry.received.as_grains()).collect::<Vec<_>>())
+    };
+    assert_eq!(received(&chain), [[1], [2], [3], [4]]);
+    check(chain.db(), &params, &mut |_, _| ()).unwrap();
+    chain.invalidate(&block.hash()).unwrap();
+    assert!(received(&chain).iter().all(Vec::is_empty));
 }
 
 #[test]

@@ -100,9 +100,10 @@ impl Cursor {
 /// [`Malformed`].
 pub(super) fn find<'a>(page: &'a [u8], key: &[u8]) -> Result<Option<Stored<'a>>, Malformed> {
     // What the key before, which is less, has in common with the one that is looked for.
-    let (mut rest, mut known) = (page, 0);
+    let (mut rest, mut known, mut length) = (page, 0, 0);
     while !rest.is_empty() {
-        let entry = Entry::read(&mut rest).ok_or(Malformed)?;
+        let entry = Entry::read(&mut rest).filter(|entry| entry.common <= length).ok_or(Malformed)?;
+        length = entry.common + entry.key.len();
         match entry.common.cmp(&known) {
             // It differs where the one before did.
             Ordering::Greater => {}

@@ -23,12 +23,14 @@ use super::extents::{Extent, PageFile, Space};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::storage::StoreError;
-use crate::storage::schema::META;
+use crate::storage::schema::{META, SCHEMA_VERSION};
 
 /// Names a page by the last key of its range.
 const UP_TO: u8 = b'p';
 /// Names the page after all others.
 const LAST: &[u8] = b"q";
+/// Under it the tree has the schema's version (`u32`, little-endian), without which no page and no journal can be read.
+const FORMAT: &[u8] = b"f";
 
 /// Most bytes of a page, unless it has a single entry. Shorter pages take more of sled's time for each entry, longer ones
 /// have more copied for each change.
@@ -69,9 +71,24 @@ impl Pages {
     /// The pages that `tree` names.
     ///
     /// # Errors
-    /// [`StoreError::Backend`].
+    /// [`StoreError::Backend`]; [`StoreError::OtherSchema`] if another version wrote them.
     pub fn open(tree: Tree) -> Result<Self, StoreError> {
         let file = PageFile::open(tree.dir())?;
+        let found = match tree.get(FORMAT)? {
+            Some(version) => Some(version.as_ref().try_into().map_or(0, u32::from_le_bytes)),
+            None => earlier_format(&tree, &file)?,
+        };
+        match found {
+            None => {
+                tree.put(FORMAT, SCHEMA_VERSION.to_le_bytes().to_vec())?;
+                tree.sync()?;
+            }
+            Some(SCHEMA_VERSION) => {}
+            Some(found) => {
+                let dir = tree.dir().to_owned();
+                return Err(StoreError::OtherSchema { dir, found, supported: SCHEMA_VERSION });
+            }
+        }
         Ok(Self { tree, file, flips: AtomicU64::new(0), space: Mutex::default() })
     }
 
@@ -349,17 +366,20 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// The format of a version before 11, whose tree has the pages themselves; `None` if the tree is of no such.
+/// The format of a store of an earlier version: those had the schema's version in a page alone, up to 10 in the tree itself.
+/// `None` if the tree names no page.
 ///
 /// # Errors
-/// The tree's.
-pub(super) fn format_before_files(tree: &Tree) -> Result<Option<u32>, StoreError> {
-    let Some((_, page)) = tree.at_or_after(&name(META))? else { return Ok(None) };
-    if Extent::from_bytes(&page).is_some() {
-        return Ok(None);
-    }
-    // The entry as it was written then: the lengths of key and value (`u16`, little-endian), the key, the version, a hash.
-    let head = [&[1, 0, 36, 0], META].concat();
+/// The tree's and the file's.
+fn earlier_format(tree: &Tree, file: &PageFile) -> Result<Option<u32>, StoreError> {
+    let Some((_, place)) = tree.at_or_after(&name(META))? else { return Ok(None) };
+    let (page, head) = match Extent::from_bytes(&place) {
+        // An entry as it was written then: the lengths of key and value, the key, the version, a hash.
+        None => (Some(place.to_vec()), [&[1, 0, 36, 0], META].concat()),
+        // The lengths of key and value, and 1, in a byte each.
+        Some(extent) => (file.read(extent)?, [&[1, 37], META].concat()),
+    };
+    let page = page.unwrap_or_default();
     let at = page.windows(head.len()).position(|bytes| bytes == head);
     let version = at.and_then(|at| page.get(at + head.len()..)?.first_chunk());
     Ok(Some(version.map_or(0, |version| u32::from_le_bytes(*version))))

@@ -171,9 +171,6 @@ impl SledStore {
             let found = meta.as_ref().first_chunk().map_or(0, |found| u32::from_le_bytes(*found));
             return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
         }
-        if let Some(found) = pages::format_before_files(&tree)? {
-            return Err(StoreError::OtherSchema { dir: dir.to_owned(), found, supported: SCHEMA_VERSION });
-        }
         let open = if values_dir == dir { LargeValues::open } else { LargeValues::open_to_read };
         let large = open(values_dir, limits.segment)?;
         let pages = Pages::open(tree)?;

@@ -1,6 +1,7 @@
 //! The store against a map, in any order of operations, and cut off at any write.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,12 +14,13 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use super::changes::{Change, Window};
-use super::extents::Unsynced;
+use super::extents::{PageFile, Space, Unsynced};
 use super::large::SEGMENT_BYTES;
 use super::sled::Tree;
 use super::store::{Limits, SledStore};
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
+use crate::storage::schema::SCHEMA_VERSION;
 use crate::storage::{Batch, Store, StoreError, Visitor};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -392,6 +394,36 @@ fn pages_of_an_earlier_version_are_told() {
     tree.sync().unwrap();
     drop(tree);
     assert!(matches!(open(dir.path(), LAZY), Err(StoreError::OtherSchema { found: 9, .. })));
+}
+
+/// So is one of a version whose pages this one cannot read. Its journal is left alone.
+#[test]
+fn pages_with_whole_keys_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::open(dir.path(), 1 << 20).unwrap();
+    let page = [&[1, 2, b'T', 7][..], &[1, 37, b'v', 13, 0, 0, 0], &[5; 32]].concat();
+    let file = PageFile::open(dir.path()).unwrap();
+    let extent = file.write(&mut Space::without(Vec::new()), &page).unwrap();
+    file.sync().unwrap();
+    tree.put(b"q", extent.to_bytes()).unwrap();
+    tree.sync().unwrap();
+    drop((tree, file));
+    fs::write(dir.path().join("journal"), b"a window of that version").unwrap();
+    assert!(matches!(open(dir.path(), LAZY), Err(StoreError::OtherSchema { found: 13, .. })));
+    assert_eq!(fs::read(dir.path().join("journal")).unwrap(), b"a window of that version");
+}
+
+#[test]
+fn a_store_says_which_format_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), LAZY).unwrap());
+    drop(open(dir.path(), LAZY).unwrap());
+    let tree = Tree::open(dir.path(), 1 << 20).unwrap();
+    tree.put(b"f", (SCHEMA_VERSION + 1).to_le_bytes().to_vec()).unwrap();
+    tree.sync().unwrap();
+    drop(tree);
+    let found = SCHEMA_VERSION + 1;
+    assert!(matches!(open(dir.path(), LAZY), Err(StoreError::OtherSchema { found: other, .. }) if other == found));
 }
 
 #[test]

@@ -10,9 +10,10 @@ use crate::ipld::Block;
 
 /// How long the store is open at a time, though nobody is known to wait for it: less than others wait.
 const HOLD: Duration = Duration::from_secs(4);
-/// How long it may be open without a new block, and how long blocks may wait for their names: others wait for neither longer
-/// than this.
+/// How long it may be open without a new block: others do not wait longer than this.
 pub(super) const REST: Duration = Duration::from_secs(1);
+/// How long blocks may wait for their names, if those before them have theirs: a command reads behind a fetch that goes on.
+const NAMING_INTERVAL: Duration = Duration::from_millis(200);
 /// How long it is left to others then: longer than the time between two of their tries to open it.
 const LEAVE: Duration = Duration::from_millis(60);
 
@@ -134,7 +135,7 @@ impl Writer<'_> {
         if since.elapsed() >= HOLD || store.is_wanted() {
             return self.leave(open);
         }
-        if named.elapsed() >= REST {
+        if named.elapsed() >= NAMING_INTERVAL {
             *named = Instant::now();
             store.begin_flush()?;
         }

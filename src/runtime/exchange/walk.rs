@@ -60,9 +60,10 @@ impl Walk {
         Self { part, special, named: HashMap::new(), shards: BTreeSet::new(), dag: DagReader::new(roots) }
     }
 
-    /// The next block; `None` if there is none before others are supplied. Give its bytes to [`Walk::supply`].
+    /// The next block; `None` if there is none before others are supplied. Give its bytes to [`Walk::supply`]: whenever they come, the
+    /// next is the first one that is known in the order of links, for who reads does so in that order.
     pub(super) fn next_block(&mut self) -> Option<Cid> {
-        let Some((cid, role)) = self.special.pop() else { return self.dag.next_block() };
+        let Some((cid, role)) = self.special.pop() else { return self.dag.next_ahead() };
         self.named.entry(cid).or_default().push(role);
         Some(cid)
     }
@@ -170,6 +171,10 @@ impl Walk {
 mod tests {
     use std::collections::BTreeMap;
 
+    use rand::RngExt;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
     use crate::content::ContentError;
     use crate::ipld::read::{DirectoryReader, FileReader};
@@ -221,6 +226,54 @@ mod tests {
         }
         assert_eq!(walked(root, Part::Entity, &blocks).len(), blocks.len());
         assert_eq!(walked(root, Part::Block, &blocks), [root].into());
+    }
+
+    /// The first block in the order of links that is not named, of those below blocks that are supplied.
+    fn first(
+        cid: Cid,
+        (named, supplied): (&BTreeSet<Cid>, &BTreeSet<Cid>),
+        blocks: &BTreeMap<Cid, Vec<u8>>,
+    ) -> Option<Cid> {
+        if !named.contains(&cid) {
+            return Some(cid);
+        }
+        if !supplied.contains(&cid) {
+            return None;
+        }
+        let View::File(node) = View::of(cid, &blocks[&cid]).unwrap() else { return None };
+        let parts: Vec<Cid> = node.parts().map(|(part, _)| part).collect();
+        parts.into_iter().find_map(|part| first(part, (named, supplied), blocks))
+    }
+
+    #[test]
+    fn blocks_are_named_in_the_order_of_the_file_however_they_come() {
+        let mut blocks = BTreeMap::new();
+        // Some parts are in it several times.
+        let bytes: Vec<u8> = (0..8_000u32).flat_map(|n| (n / 25 % 61).to_le_bytes()).collect();
+        let root = file(&bytes, &mut blocks);
+        for (part, seed) in
+            [(Part::All, 1u64), (Part::All, 2), (Part::Entity, 3), (Part::Bytes { from: 0, to: 1 << 20 }, 4)]
+        {
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let (mut walk, mut open) = (Walk::new(root, part), Vec::new());
+            let (mut named, mut supplied) = (BTreeSet::new(), BTreeSet::new());
+            loop {
+                while open.len() < 7 {
+                    let next = walk.next_block();
+                    assert_eq!(next, first(root, (&named, &supplied), &blocks));
+                    let Some(cid) = next else { break };
+                    assert!(named.insert(cid));
+                    open.push(cid);
+                }
+                if open.is_empty() {
+                    break;
+                }
+                let cid = open.swap_remove(rng.random_range(0..open.len()));
+                walk.supply(&cid, &blocks[&cid]).unwrap();
+                supplied.insert(cid);
+            }
+            assert_eq!(supplied, blocks.keys().copied().collect());
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!   two places is found out at its first name.
 //! - A DAG's reader takes each block once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use super::FormatError;
@@ -479,6 +479,8 @@ pub struct DagReader {
     /// Binary CIDs, which are smaller than others. The next one comes last.
     pending: Vec<Box<[u8]>>,
     seen: BTreeSet<Box<[u8]>>,
+    /// Those that were named ahead, which keep their places in `pending` until they are supplied.
+    ahead: HashSet<Box<[u8]>>,
 }
 
 impl DagReader {
@@ -486,7 +488,7 @@ impl DagReader {
     pub fn new(roots: impl IntoIterator<Item = Cid>) -> Self {
         let mut pending: Vec<_> = roots.into_iter().map(|cid| cid.to_bytes().into_boxed_slice()).collect();
         pending.reverse();
-        Self { pending, seen: BTreeSet::new() }
+        Self { pending, seen: BTreeSet::new(), ahead: HashSet::new() }
     }
 
     /// Walks through the DAG below another root, too, before what waits.
@@ -505,6 +507,25 @@ impl DagReader {
         None
     }
 
+    /// The same before those that were named last are supplied. What is below each then comes where it stands, in whatever order
+    /// they are supplied, as all must be: the time is in proportion to how many are not.
+    pub fn next_ahead(&mut self) -> Option<Cid> {
+        for place in (0..self.pending.len()).rev() {
+            let bytes = &self.pending[place];
+            if self.ahead.contains(bytes) {
+                continue;
+            }
+            if let Ok(cid) = Cid::from_bytes(bytes)
+                && self.seen.insert(bytes.clone())
+            {
+                self.ahead.insert(bytes.clone());
+                return Some(cid);
+            }
+            self.pending.remove(place);
+        }
+        None
+    }
+
     /// How many links wait to be followed.
     pub fn waiting(&self) -> usize {
         self.pending.len()
@@ -515,14 +536,17 @@ impl DagReader {
     /// # Errors
     /// [`ReadError::Codec`], [`ReadError::Format`].
     pub fn supply(&mut self, cid: &Cid, block: &[u8]) -> Result<(), ReadError> {
-        let first = self.pending.len();
+        let name = cid.to_bytes().into_boxed_slice();
+        let place = self.ahead.remove(&name).then(|| self.pending.iter().rposition(|bytes| *bytes == name)).flatten();
+        let place = place.map_or(self.pending.len()..self.pending.len(), |place| place..place + 1);
+        let mut below: Vec<Box<[u8]>> = Vec::new();
         for link in links(cid, block)? {
             let bytes = link.cid.to_bytes().into_boxed_slice();
-            if !self.seen.contains(&bytes) && self.pending[first..].last() != Some(&bytes) {
-                self.pending.push(bytes);
+            if !self.seen.contains(&bytes) && below.last() != Some(&bytes) {
+                below.push(bytes);
             }
         }
-        self.pending[first..].reverse();
+        self.pending.splice(place, below.into_iter().rev());
         Ok(())
     }
 }

@@ -25,7 +25,7 @@
 //! | `C` | outpoint | [`Coin`], short |
 //! | `X` | [`TXID_BYTES`] of a txid | [`TxLocation`], short |
 //! | `A` | [`OWNER_BYTES`] of the digest of a key, outpoint | nothing: the key's coins, and any of other keys with such a digest |
-//! | `Y` | [`HISTORY_BYTES`] of the digest of a key, height `u32`, position, short | txid, received, spent, short: the key's history |
+//! | `Y` | key, height `u32`, position, short | txid, received, spent, short: the key's history |
 //! | `s` | | [`StateHead`](super::state::StateHead): where the table of the state stands |
 //! | `S` | key of the state, its index short | a coin of the table, short |
 //! | `D` | prefix ([`prefix_bytes`](super::state::prefix_bytes)) | both children of the node there, short |
@@ -63,9 +63,9 @@ pub const SCHEMA_VERSION: u32 = 14;
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "f6b9393eb5c38feb792390897d659e1e5aae67b3bab6ba9c3f688195d8217583";
+pub(super) const SCHEMA_DIGEST: &str = "fb455f1a1be7b76fb6849b7e9c3d86792133036fc1c8a867baf8d1465d18bef7";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "0e18c23bf735c8a0fd319f9239efcaf7d25d9c181bf7c335ae39cf84bf25610d";
+pub(super) const FILES_DIGEST: &str = "805d6c5aa974399708b0ff1772ba0d56c159fa7d9f49108d8fcb9b36319f5e0a";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -110,10 +110,6 @@ const TXID_BYTES: usize = 20;
 /// Bytes of a key's digest under which its coins stand. To list another's coin there takes 2^64 attempts and a coin; it is told
 /// by its lock.
 const OWNER_BYTES: usize = 8;
-
-/// Bytes of a key's digest under which its history stands: of the key itself anyone can make others that begin alike. Two whose
-/// digests share them, so that each has the history of both, take 2^80 attempts.
-const HISTORY_BYTES: usize = 20;
 
 /// A block by height and hash, under which its data lie beside those of its neighbours, so that old ones can be removed
 /// together.
@@ -279,7 +275,7 @@ pub(super) fn range_key(number: u64) -> Vec<u8> {
 
 /// What all entries of a key's history begin with.
 pub(super) fn history_prefix(owner: &PublicKey) -> Vec<u8> {
-    key(ADDRESS_HISTORY, &[&lock_digest(owner).as_bytes()[..HISTORY_BYTES]])
+    key(ADDRESS_HISTORY, &[&owner.0])
 }
 
 /// Where the history of a key has the transaction at a place.
@@ -292,7 +288,7 @@ pub(super) fn history_key(owner: &PublicKey, place: TxLocation) -> Vec<u8> {
 
 /// The place in what [`history_key`] made.
 pub(super) fn history_place(key: &[u8]) -> Option<TxLocation> {
-    let (height, mut position) = key.get(1 + HISTORY_BYTES..)?.split_first_chunk()?;
+    let (height, mut position) = key.get(33..)?.split_first_chunk()?;
     let height = Height::from_u32(u32::from_be_bytes(*height));
     Some(TxLocation { height, position: compact::ordered(&mut position)?.try_into().ok()? })
 }

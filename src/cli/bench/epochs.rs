@@ -13,8 +13,19 @@ use crate::p2p::state::STATE_PAGE_COINS;
 use crate::primitives::block::Block;
 use crate::state::KeyRange;
 
-/// Coins at which edges are measured.
-const COINS: [usize; 2] = [100_000, 1_000_000];
+/// Options of `cairn bench epochs`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Args {
+    /// Numbers of coins at which edges are measured, in ascending order; ten million take two minutes and 3 GB of the disk
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [100_000, 1_000_000],
+        value_parser = clap::value_parser!(u32).range(100_000..=50_000_000)
+    )]
+    coins: Vec<u32>,
+}
+
 /// Blocks of an epoch, and payments of a block, each of which spends a coin and makes one: 10,000 coins change.
 const EPOCH: u32 = 10;
 const PAYMENTS: usize = 500;
@@ -27,13 +38,14 @@ const FIRST_COINS: usize = 2_000;
 /// Transactions of a block that makes coins, and coins that each makes.
 const SPREAD: (usize, usize) = (10, 2_000);
 
-pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let mut fixture = Fixture::of(GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() }, FIRST_COINS);
     let dir = Scratch::new()?;
     let mut chain = open(&fixture.params, dir.path())?;
     chain.await_states()?;
     let mut figures = Vec::new();
-    for coins in COINS {
+    for coins in &args.coins {
+        let coins = *coins as usize;
         while fixture.coins() < coins {
             accept(&mut chain, fixture.spend(SPREAD.0, SPREAD.1), true)?;
             follow(&mut chain)?;

@@ -78,7 +78,7 @@ enum BenchCommand {
     /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two
     Connect,
     /// Measure how long the root over all coins takes, once an epoch
-    Epochs,
+    Epochs(epochs::Args),
     /// Measure how the coins of a state are loaded into an empty store
     Load,
     /// Measure admission to the mempool: directly, from a peer, and over RPC
@@ -136,7 +136,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Restart(args) => restart::run(args)?,
         BenchCommand::Store => store::run()?,
         BenchCommand::Connect => connect::run()?,
-        BenchCommand::Epochs => epochs::run()?,
+        BenchCommand::Epochs(args) => epochs::run(args)?,
         BenchCommand::Load => load::run()?,
         BenchCommand::Mempool => mempool::run()?,
         BenchCommand::Sync => sync::run()?,

@@ -208,7 +208,7 @@ pub enum Message {
         /// The id.
         target: NodeId,
     },
-    /// Answers [`Message::FindNode`]: at most [`K`] nodes, the nearest first.
+    /// Answers [`Message::FindNode`]: at most [`K`](crate::p2p::kad::K) nodes, the nearest first.
     Nodes(Vec<Contact>),
     /// A compact block, requested or pushed to a peer that wants it.
     CompactBlock(Arc<CompactBlock>),
@@ -264,14 +264,15 @@ pub enum Message {
     },
     /// Answers [`Message::GetProviders`].
     Providers {
-        /// Nodes that said that they have it, at most [`K`]. The address that the sender gives for itself means nothing.
+        /// Nodes that said that they have it, at most [`K`](crate::p2p::kad::K). The address that the sender gives for itself
+        /// means nothing.
         providers: Vec<Contact>,
         /// As in [`Message::Nodes`].
         nearer: Vec<Contact>,
     },
-    /// Asks for blocks of content, or whether they are there; at most [`MAX_WANTS`].
+    /// Asks for blocks of content, or whether they are there; at most [`MAX_WANTS`](crate::p2p::wants::MAX_WANTS).
     WantBlocks(Vec<Want>),
-    /// Answers [`Message::WantBlocks`] for what is not sent, at most [`MAX_WANTS`].
+    /// Answers [`Message::WantBlocks`] for what is not sent, at most [`MAX_WANTS`](crate::p2p::wants::MAX_WANTS).
     HaveBlocks(Vec<Have>),
     /// Answers [`Message::WantBlocks`] with a block.
     ContentBlock(Arc<ContentBlock>),
@@ -284,17 +285,18 @@ pub enum Message {
         end: Height,
     },
     /// The runs of pruned blocks that the sender has, as a set of bits: run 8j + i is bit i of byte j. At most
-    /// [`MAX_RUNS_BYTES`]. It replaces what was said before.
+    /// [`MAX_RUNS_BYTES`](crate::p2p::archive::MAX_RUNS_BYTES). It replaces what was said before.
     Archive(Vec<u8>),
     /// A page asks a node for other pages.
     GetPages,
-    /// Answers [`Message::GetPages`]: pages that are connected to the sender, at most [`MAX_PAGES`], chosen by chance.
+    /// Answers [`Message::GetPages`]: pages that are connected to the sender, chosen by chance, at most
+    /// [`MAX_PAGES`](crate::p2p::signal::MAX_PAGES).
     Pages(Vec<NodeId>),
     /// An offer or an answer for a page, or from one, relayed by the node between them.
     Signal {
         /// To a node the page that is meant; from a node the page that sent it.
         page: NodeId,
-        /// The offer or answer, with at most [`MAX_DESCRIPTION`] bytes.
+        /// The offer or answer, with at most [`MAX_DESCRIPTION`](crate::p2p::signal::MAX_DESCRIPTION) bytes.
         signal: Signal,
     },
     /// Answers a [`Message::Signal`] with an offer that is not relayed: there is no such page, or it is called too often.

@@ -10,7 +10,7 @@
 //!   two places is found out at its first name.
 //! - A DAG's reader takes each block once.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::FormatError;
@@ -480,7 +480,7 @@ pub struct DagReader {
     pending: Vec<Box<[u8]>>,
     seen: BTreeSet<Box<[u8]>>,
     /// Those that were named ahead, which keep their places in `pending` until they are supplied.
-    ahead: HashSet<Box<[u8]>>,
+    ahead: BTreeSet<Box<[u8]>>,
 }
 
 impl DagReader {
@@ -488,7 +488,7 @@ impl DagReader {
     pub fn new(roots: impl IntoIterator<Item = Cid>) -> Self {
         let mut pending: Vec<_> = roots.into_iter().map(|cid| cid.to_bytes().into_boxed_slice()).collect();
         pending.reverse();
-        Self { pending, seen: BTreeSet::new(), ahead: HashSet::new() }
+        Self { pending, seen: BTreeSet::new(), ahead: BTreeSet::new() }
     }
 
     /// Walks through the DAG below another root, too, before what waits.

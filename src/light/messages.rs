@@ -146,7 +146,7 @@ impl Light {
                 self.protocols.pages.signal(now, id, (page, signal), &connected);
             }
             Message::NoPage { page } => self.protocols.pages.not_found(now, id, page),
-            // It brings nobody together.
+            // It brings no pages together.
             Message::GetPages => {}
         }
     }

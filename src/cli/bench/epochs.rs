@@ -16,7 +16,7 @@ use crate::state::KeyRange;
 /// Options of `cairn bench epochs`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
-    /// Numbers of coins at which edges are measured, in ascending order; ten million take two minutes and 3 GB of the disk
+    /// Numbers of coins at which edges are measured, in ascending order; ten million take more than ten minutes
     #[arg(
         long,
         value_delimiter = ',',

@@ -42,10 +42,20 @@ pub struct Pin {
 }
 
 impl Pin {
+    /// The longest name, as in Kubo. Names have no control characters.
+    pub const MAX_NAME_BYTES: usize = 255;
+
     /// Whether both keep the same blocks.
     pub(super) fn keeps_as(&self, other: &Self) -> bool {
         (self.cid, self.kind) == (other.cid, other.kind)
     }
+}
+
+/// A pin that is not made yet, and the blocks that it is to keep, which were all read and checked.
+#[derive(Debug)]
+pub struct CheckedPin {
+    pub(super) pin: Pin,
+    pub(super) cids: Vec<Cid>,
 }
 
 /// The files.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::blocks::{self, Key, Usage};
 use super::error::ContentError;
-use super::pins::{self, Pin, PinKind};
+use super::pins::{self, CheckedPin, Pin, PinKind};
 use super::version;
 use crate::chain::TreeReader;
 use crate::ipld::read::{DagReader, DirectoryReader, Entry, FileReader, PathReader, View};
@@ -127,6 +127,22 @@ impl ContentReader {
             Ok::<(), ContentError>(())
         })?;
         Ok(totals)
+    }
+
+    /// Reads and checks what a pin is to keep. That can take long, so call it before the store is opened.
+    ///
+    /// # Errors
+    /// As [`ContentReader::walk`].
+    pub fn check(&self, pin: Pin) -> Result<CheckedPin, ContentError> {
+        let mut cids = Vec::new();
+        match pin.kind {
+            PinKind::Direct => cids.push(*self.get(&pin.cid)?.cid()),
+            PinKind::Recursive => self.walk([pin.cid], |block| {
+                cids.push(*block.cid());
+                Ok::<(), ContentError>(())
+            })?,
+        }
+        Ok(CheckedPin { pin, cids })
     }
 
     /// Where a path of names leads from a root.

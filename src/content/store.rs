@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::blocks::{self, Blocks, Key, Usage};
 use super::error::{ContentError, at};
-use super::pins::{Pin, PinKind, Pins};
+use super::pins::{CheckedPin, Pin, PinKind, Pins};
 use super::reader::ContentReader;
 use super::version;
 use crate::ipld::read::DagReader;
@@ -177,6 +177,20 @@ impl ContentStore {
     /// The file system's.
     pub fn pin(&mut self, pin: &Pin) -> Result<(), ContentError> {
         self.flush()?;
+        self.pins.add(pin)
+    }
+
+    /// Keeps what was read and checked before, unless another process has collected some of it since.
+    ///
+    /// # Errors
+    /// [`ContentError::Missing`] if so, and the file system's.
+    pub fn pin_checked(&mut self, CheckedPin { pin, cids }: &CheckedPin) -> Result<(), ContentError> {
+        self.flush()?;
+        for cid in cids {
+            if self.reader.size(cid)?.is_none() {
+                return Err(ContentError::Missing { cid: (*cid).into() });
+            }
+        }
         self.pins.add(pin)
     }
 

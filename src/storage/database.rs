@@ -194,11 +194,15 @@ impl Database {
     pub fn raw_block(&self, at: &BlockKey) -> Result<Option<Vec<u8>>, StoreError> {
         // Before the body: of a branch that is forgotten meanwhile, both go at once.
         let Some(header) = self.header(at)? else { return Ok(None) };
-        let body = match self.get(&at.under(BLOCK))? {
-            None => self.get(&at.under(ARCHIVED))?,
-            found => found,
-        };
-        Ok(body.map(|body| [&header.to_bytes()[..], &body].concat()))
+        Ok(self.raw_body(at)?.map(|body| [&header.to_bytes()[..], &body].concat()))
+    }
+
+    /// A block's encoding from behind its header, as it is stored.
+    pub(crate) fn raw_body(&self, at: &BlockKey) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.get(&at.under(BLOCK))? {
+            None => self.get(&at.under(ARCHIVED)),
+            found => Ok(found),
+        }
     }
 
     /// The lowest height of an archived block, from a height on.

@@ -346,9 +346,9 @@ impl Batch {
         self.put_at(at.height, at.under(BLOCK), codec::encode(&block.transactions));
     }
 
-    /// A block's encoding, to be kept when the block is pruned.
-    pub(crate) fn put_archived(&mut self, at: &BlockKey, block: &[u8]) {
-        self.put(at.under(ARCHIVED), block.get(Header::LEN..).unwrap_or_default());
+    /// A block's body ([`Database::raw_body`](crate::storage::Database::raw_body)), to be kept when the block is pruned.
+    pub(crate) fn put_archived(&mut self, at: &BlockKey, body: Vec<u8>) {
+        self.put(at.under(ARCHIVED), body);
     }
 
     pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {

@@ -123,11 +123,11 @@ pub fn import(args: &ImportArgs, store: &mut ContentStore, common: &Common) -> a
     store.flush()?;
     for cid in roots.iter().filter(|_| args.pin_roots) {
         // A root that is not whole would stop every later collection.
-        store
+        let checked = store
             .reader()
-            .totals(*cid)
+            .check(Pin { cid: *cid, kind: PinKind::Recursive, name: String::new() })
             .with_context(|| format!("the blocks are here, but the root {cid} cannot be pinned"))?;
-        store.pin(&Pin { cid: *cid, kind: PinKind::Recursive, name: String::new() })?;
+        store.pin_checked(&checked)?;
     }
     let Usage { bytes, blocks } = totals;
     let text = || {

@@ -10,9 +10,6 @@ use crate::content::{ContentReader, ContentStore, Pin, PinKind};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
 
-/// The longest name of a pin, as in Kubo.
-const MAX_PIN_NAME_BYTES: usize = 255;
-
 /// Options of `cairn content pin`.
 #[derive(Debug, clap::Args)]
 pub struct PinArgs {
@@ -77,8 +74,8 @@ enum Listed {
 
 /// A name that fits into a pin.
 pub fn pin_name(text: &str) -> Result<String, String> {
-    if text.len() > MAX_PIN_NAME_BYTES {
-        return Err(format!("{} bytes, and a name has at most {MAX_PIN_NAME_BYTES}", text.len()));
+    if text.len() > Pin::MAX_NAME_BYTES {
+        return Err(format!("{} bytes, and a name has at most {}", text.len(), Pin::MAX_NAME_BYTES));
     }
     if text.chars().any(char::is_control) {
         return Err("a name has no control characters".to_owned());
@@ -95,16 +92,12 @@ pub fn pin(
 ) -> anyhow::Result<()> {
     match args.command {
         PinCommand::Add { paths, recursive, name } => {
-            let mut store = open()?;
             let kind = if recursive { PinKind::Recursive } else { PinKind::Direct };
             let mut pinned = Vec::new();
             for path in &paths {
-                let cid = path.resolve(store.reader())?;
-                match kind {
-                    PinKind::Recursive => drop(store.reader().totals(cid)?),
-                    PinKind::Direct => drop(store.reader().get(&cid)?),
-                }
-                store.pin(&Pin { cid, kind, name: name.clone().unwrap_or_default() })?;
+                let cid = path.resolve(reader)?;
+                let checked = reader.check(Pin { cid, kind, name: name.clone().unwrap_or_default() })?;
+                open()?.pin_checked(&checked)?;
                 pinned.push(cid);
             }
             let how = if recursive { "recursively" } else { "directly" };

@@ -201,8 +201,8 @@ pub(super) fn block_put(call: &Call, body: &mut dyn Read, out: &mut Out) -> Resu
 
 /// Pins a DAG whose blocks are all here.
 pub(super) fn pin(store: &mut ContentStore, cid: Cid) -> Result<(), Failure> {
-    store.reader().totals(cid)?;
-    Ok(store.pin(&Pin { cid, kind: PinKind::Recursive, name: String::new() })?)
+    let checked = store.reader().check(Pin { cid, kind: PinKind::Recursive, name: String::new() })?;
+    Ok(store.pin_checked(&checked)?)
 }
 
 /// Takes the blocks of CARs, and pins their roots.

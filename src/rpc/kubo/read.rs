@@ -108,19 +108,17 @@ pub(super) fn dag_export(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result
 
 /// Keeps blocks that are here.
 pub(super) fn pin_add(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(), Failure> {
-    let mut store = call.store()?;
-    let cids = call.paths(store.reader())?;
+    let name = call.option("name").unwrap_or_default();
+    if name.len() > Pin::MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        let max = Pin::MAX_NAME_BYTES;
+        return Err(Failure::bad(format!("a name has at most {max} bytes and no control characters")));
+    }
+    let reader = call.reader()?;
+    let cids = call.paths(&reader)?;
     let kind = if call.flag("recursive", true) { PinKind::Recursive } else { PinKind::Direct };
     for cid in &cids {
-        match kind {
-            PinKind::Recursive => drop(store.reader().totals(*cid)?),
-            PinKind::Direct => drop(store.reader().get(cid)?),
-        }
-        let name = call.option("name").unwrap_or_default();
-        if name.len() > 255 || name.chars().any(char::is_control) {
-            return Err(Failure::bad("a name has at most 255 bytes and no control characters".to_owned()));
-        }
-        store.pin(&Pin { cid: *cid, kind, name: name.to_owned() })?;
+        let checked = reader.check(Pin { cid: *cid, kind, name: name.to_owned() })?;
+        call.store()?.pin_checked(&checked)?;
     }
     Ok(writeln!(out, "{}", json!({ "Pins": cids }))?)
 }

@@ -11,7 +11,7 @@ use crate::ipld::Cid;
 const MAX_META: usize = 100;
 const MAX_ORIGINS: usize = 20;
 /// Characters of a name, as in the API's description, and bytes of any other text.
-pub(super) const MAX_NAME: usize = 255;
+const MAX_NAME: usize = 255;
 const MAX_TEXT: usize = 1_024;
 const MAX_CIDS: usize = 10;
 const MAX_LIMIT: usize = 1_000;

@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::model::{Filter, Pin, Request, Status};
-use crate::content::{CONTENT_DIR, ContentError, ContentStore, PinKind, STORE_PATIENCE};
+use crate::content::{
+    CONTENT_DIR, ContentError, ContentReader, ContentStore, Pin as ContentPin, PinKind, STORE_PATIENCE,
+};
 use crate::ipld::Cid;
 use crate::p2p::{Command, PeerAddr};
 use crate::runtime::exchange::{Fetches, Part, Wanted};
@@ -253,16 +255,15 @@ impl Service {
     }
 }
 
-/// Pins what is here, if it is whole. The store is locked meanwhile, so that no part is collected. `false` if it is pinned
-/// already.
+/// Pins what is here, if it is whole. `false` if it is pinned already.
 fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, ContentError> {
+    let checked =
+        ContentReader::open(dir)?.check(ContentPin { cid, kind: PinKind::Recursive, name: printable(name) })?;
     let mut store = ContentStore::open_within(dir, max_bytes, STORE_PATIENCE)?;
-    let is_kept = |pin: &crate::content::Pin| pin.cid == cid && pin.kind == PinKind::Recursive;
-    if store.reader().pins()?.iter().any(is_kept) {
+    if store.reader().pins()?.iter().any(|pin| pin.cid == cid && pin.kind == PinKind::Recursive) {
         return Ok(false);
     }
-    store.reader().totals(cid)?;
-    store.pin(&crate::content::Pin { cid, kind: PinKind::Recursive, name: printable(name) })?;
+    store.pin_checked(&checked)?;
     Ok(true)
 }
 
@@ -272,10 +273,10 @@ impl Request {
     }
 }
 
-/// A name as pins have it: without control characters, and of at most 255 bytes.
+/// A name as pins have it.
 fn printable(name: String) -> String {
     let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
-    while name.len() > super::model::MAX_NAME {
+    while name.len() > ContentPin::MAX_NAME_BYTES {
         name.pop();
     }
     name

@@ -9,6 +9,7 @@ use std::cmp::Ordering;
 
 use super::large::Place;
 use super::value::Stored;
+use crate::storage::compact::{number, put_number};
 
 /// A page that does not hold entries.
 #[derive(Debug)]
@@ -27,16 +28,16 @@ impl Page {
         let Self { bytes, last } = self;
         let common = common(last, key);
         let rest = &key[common..];
-        write_length(bytes, common);
-        write_length(bytes, rest.len());
+        put_length(bytes, common);
+        put_length(bytes, rest.len());
         match value {
             Stored::Small(value) => {
-                write_length(bytes, value.len() + 1);
+                put_length(bytes, value.len() + 1);
                 bytes.extend_from_slice(rest);
                 bytes.extend_from_slice(value);
             }
             Stored::Large(place) => {
-                write_length(bytes, 0);
+                put_length(bytes, 0);
                 bytes.extend_from_slice(rest);
                 bytes.extend_from_slice(&place.to_bytes());
             }
@@ -150,25 +151,12 @@ impl<'a> Entry<'a> {
     }
 }
 
-fn write_length(bytes: &mut Vec<u8>, mut length: usize) {
-    while length >= 0x80 {
-        bytes.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    bytes.push(length as u8);
+fn put_length(bytes: &mut Vec<u8>, length: usize) {
+    put_number(bytes, length as u64);
 }
 
-/// Reads a length; none is nearly as long as three bytes can say.
 fn length(bytes: &mut &[u8]) -> Option<usize> {
-    let mut length = 0;
-    for shift in [0, 7, 14] {
-        let byte = *bytes.split_off_first()?;
-        length |= usize::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(length);
-        }
-    }
-    None
+    number(bytes)?.try_into().ok()
 }
 
 #[cfg(test)]

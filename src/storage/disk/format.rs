@@ -80,7 +80,7 @@ fn one_of_each() -> Batch {
     batch.put_header_gap(&missing);
     batch.put_kept_from(Height::from_u32(0x0a0b_0c0d));
     batch.put_block(&at, &block);
-    batch.put_archived(&below, &codec::encode(&block));
+    batch.put_archived(&below, codec::encode(&block.transactions));
     batch.put_undo(&at, [coin(false), coin(true)].iter());
     batch.put_filter(&at, &filter(30), &FilterHeader::from_bytes([0x44; 32]));
     batch.put_filter(&below, &filter(3), &FilterHeader::from_bytes([0x43; 32]));

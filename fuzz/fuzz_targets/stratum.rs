@@ -33,10 +33,13 @@ fn seeds() {
     let start = [line("mining.subscribe", json!(["cpuminer/2.5.1"])), line("mining.authorize", json!([worker(), "x"]))]
         .concat();
     let share = line("mining.submit", json!([worker(), "1", "00000000", "69562c90", "00000001"]));
+    let roll = line("mining.configure", json!([["version-rolling"], { "version-rolling.mask": "1fffe000" }]));
+    let rolled = line("mining.submit", json!([worker(), "1", "00000000", "69562c90", "00000001", "04000000"]));
     let mut inputs = vec![
         [&start[..], &[1], &share].concat(),
         [&start[..], &[1, 2, 1, 0, 0, 5, 2, 1, 0, 0, 5, 3, 200, 1]].concat(),
         [share.clone(), start.clone()].concat(),
+        [&roll[..], &start, &[1], &rolled].concat(),
     ];
     for (method, params) in [
         ("mining.suggest_difficulty", json!([0.001])),

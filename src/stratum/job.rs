@@ -77,12 +77,13 @@ impl Job {
         Ok(())
     }
 
-    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later: its
-    /// header's hash, and the block, if it is one. It does not check for duplicates.
+    /// Checks a share, whose time may be `latest` at most, or the least time of the block if that is later, and whose
+    /// version may differ from the job's in `version_mask`: its header's hash, and the block, if it is one. It does not
+    /// check for duplicates.
     ///
     /// # Errors
     /// Why it is no share.
-    pub fn check(&self, share: &Share, latest: u32) -> Result<(BlockHash, Option<Block>), Refusal> {
+    pub fn check(&self, share: &Share, version_mask: u32, latest: u32) -> Result<(BlockHash, Option<Block>), Refusal> {
         let times = self.template.min_time..=latest.max(self.template.min_time);
         if !times.contains(&share.time) {
             let (first, last) = (times.start(), times.end());
@@ -93,6 +94,14 @@ impl Job {
         let [e, f, g, h] = share.extranonce2;
         let mut template = self.template.clone();
         template.set_extra_nonce(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        if let Some(bits) = share.version_bits {
+            if bits & !version_mask != 0 {
+                let message = format!("version_bits are {bits:08x}, expected none outside {version_mask:08x}");
+                return Err(Refusal::new(Fault::Other, message));
+            }
+            let fixed = template.header.version.cast_unsigned() & !version_mask;
+            template.header.version = (fixed | bits).cast_signed();
+        }
         template.header.time = share.time;
         template.header.nonce = share.nonce;
         let hash = template.header.hash();

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// BIP-310's name of the bits of a header's version that a miner can change, or may.
+pub const VERSION_MASK: &str = "version-rolling.mask";
+
 /// Why a request failed; its number is the first member of the answer's `error`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(i32)]
@@ -55,8 +58,13 @@ pub enum Call {
     Submit(Share),
     /// `mining.suggest_difficulty`: how hard shares should be at first.
     SuggestDifficulty(f64),
-    /// `mining.configure` (BIP-310): extensions asked for.
-    Configure(Vec<String>),
+    /// `mining.configure` (BIP-310).
+    Configure {
+        /// The extensions asked for.
+        extensions: Vec<String>,
+        /// The bits of a header's version that the miner can change: all, unless it names them.
+        version_mask: u32,
+    },
     /// `mining.extranonce.subscribe`: the miner supports changes of the extra nonce, which never happen here.
     ExtranonceSubscribe,
 }
@@ -74,6 +82,8 @@ pub struct Share {
     pub time: u32,
     /// The header's nonce.
     pub nonce: u32,
+    /// The bits of the header's version that the miner has set (BIP-310), if it says so.
+    pub version_bits: Option<u32>,
 }
 
 /// A request: its number, given back as it came, and what it is about.
@@ -106,19 +116,15 @@ fn parse_call(method: &str, params: &[Value]) -> Result<Call, Refusal> {
         "mining.subscribe" => Call::Subscribe { agent: text(0, "agent").unwrap_or_default().to_owned() },
         "mining.authorize" => Call::Authorize { worker: text(0, "worker")?.to_owned() },
         "mining.submit" => {
-            let bytes = |place, name| {
-                let mut bytes = [0; 4];
-                let text = text(place, name)?;
-                hex::decode_to_slice(text, &mut bytes).map(|()| bytes).map_err(|_| {
-                    Refusal::new(Fault::Other, format!("{method}: {name} is {text:?}, expected 8 hex digits"))
-                })
-            };
+            let bytes = |place, name| four_bytes(method, name, text(place, name)?);
+            let version_bits = params.get(5).map(|_| bytes(5, "version_bits"));
             Call::Submit(Share {
                 worker: text(0, "worker")?.to_owned(),
                 job: text(1, "job")?.to_owned(),
                 extranonce2: bytes(2, "extranonce2")?,
                 time: u32::from_be_bytes(bytes(3, "ntime")?),
                 nonce: u32::from_be_bytes(bytes(4, "nonce")?),
+                version_bits: version_bits.transpose()?.map(u32::from_be_bytes),
             })
         }
         "mining.suggest_difficulty" => {
@@ -128,11 +134,24 @@ fn parse_call(method: &str, params: &[Value]) -> Result<Call, Refusal> {
         }
         "mining.configure" => {
             let extensions = params.first().and_then(Value::as_array).into_iter().flatten();
-            Call::Configure(extensions.filter_map(Value::as_str).map(str::to_owned).collect())
+            let mask = params.get(1).and_then(|options| options.get(VERSION_MASK)).and_then(Value::as_str);
+            Call::Configure {
+                extensions: extensions.filter_map(Value::as_str).map(str::to_owned).collect(),
+                version_mask: match mask {
+                    Some(text) => u32::from_be_bytes(four_bytes(method, VERSION_MASK, text)?),
+                    None => u32::MAX,
+                },
+            }
         }
         "mining.extranonce.subscribe" => Call::ExtranonceSubscribe,
         _ => return Err(Refusal::new(Fault::NoMethod, "no such method")),
     })
+}
+
+fn four_bytes(method: &str, name: &str, text: &str) -> Result<[u8; 4], Refusal> {
+    let mut bytes = [0; 4];
+    let error = |_| Refusal::new(Fault::Other, format!("{method}: {name} is {text:?}, expected 8 hex digits"));
+    hex::decode_to_slice(text, &mut bytes).map(|()| bytes).map_err(error)
 }
 
 /// The answer to a request that was granted.
@@ -172,16 +191,27 @@ mod tests {
         assert_eq!(call(authorize), Ok(Call::Authorize { worker: worker.clone() }));
         let submit =
             r#"{"method": "mining.submit", "params": ["a.b", "1f", "00000001", "504e86ed", "b2957c02"], "id":4}"#;
-        let share =
-            Share { worker, job: "1f".to_owned(), extranonce2: [0, 0, 0, 1], time: 0x504e_86ed, nonce: 0xb295_7c02 };
-        assert_eq!(parse(submit), Some(Request { id: json!(4), call: Ok(Call::Submit(share)) }));
+        let share = Share {
+            worker,
+            job: "1f".to_owned(),
+            extranonce2: [0, 0, 0, 1],
+            time: 0x504e_86ed,
+            nonce: 0xb295_7c02,
+            version_bits: None,
+        };
+        assert_eq!(parse(submit), Some(Request { id: json!(4), call: Ok(Call::Submit(share.clone())) }));
+        let rolled = submit.replace("02\"]", "02\", \"04000000\"]");
+        assert_eq!(call(&rolled), Ok(Call::Submit(Share { version_bits: Some(0x0400_0000), ..share })));
         assert_eq!(
             call(r#"{"method": "mining.suggest_difficulty", "params": [0.25]}"#),
             Ok(Call::SuggestDifficulty(0.25))
         );
         let configure =
-            r#"{"method": "mining.configure", "params": [["version-rolling"], {"version-rolling.mask": "1"}]}"#;
-        assert_eq!(call(configure), Ok(Call::Configure(vec!["version-rolling".to_owned()])));
+            r#"{"method": "mining.configure", "params": [["version-rolling"], {"version-rolling.mask": "00c00000"}]}"#;
+        let extensions = vec!["version-rolling".to_owned()];
+        let configured = |version_mask| Ok(Call::Configure { extensions: extensions.clone(), version_mask });
+        assert_eq!(call(configure), configured(0x00c0_0000));
+        assert_eq!(call(&configure.replace(".mask", ".min-bit-count")), configured(u32::MAX));
     }
 
     #[test]
@@ -192,6 +222,16 @@ mod tests {
             (r#"{"method": "mining.submit", "params": ["a", "1", "0001", "", ""]}"#, Fault::Other, "extranonce2"),
             (r#"{"method": "mining.submit", "params": ["a", "1", "00000001", "zz", ""]}"#, Fault::Other, "ntime"),
             (r#"{"method": "mining.submit", "params": ["a", "1", "00000001", "00000000"]}"#, Fault::Other, "nonce"),
+            (
+                r#"{"method": "mining.submit", "params": ["a", "1", "00000001", "00000000", "00000000", 5]}"#,
+                Fault::Other,
+                "version_bits",
+            ),
+            (
+                r#"{"method": "mining.configure", "params": [[], {"version-rolling.mask": "1"}]}"#,
+                Fault::Other,
+                "8 hex digits",
+            ),
             (r#"{"method": "mining.suggest_difficulty", "params": [0]}"#, Fault::Other, "above 0"),
             (r#"{"method": "mining.get_transactions", "params": ["1"]}"#, Fault::NoMethod, "method"),
         ] {

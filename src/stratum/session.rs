@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::job::Job;
 use super::level::Level;
-use super::protocol::{Call, Fault, Refusal, Request, Share, answer, notify, refuse};
+use super::protocol::{Call, Fault, Refusal, Request, Share, VERSION_MASK, answer, notify, refuse};
 use super::vardiff::Vardiff;
 use crate::miner::template::Template;
 use crate::primitives::address;
@@ -20,6 +20,8 @@ use crate::primitives::keys::PublicKey;
 const MAX_JOBS: usize = 8;
 /// Names are shown to people; those of an address and a name after it are shorter.
 const MAX_NAME: usize = 128;
+/// The bits of a header's version that are left to miners (BIP-320). No rule reads the others either, but one may some day.
+const MINERS_VERSION_BITS: u32 = 0x1fff_e000;
 
 /// The protocol's state on one connection.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Session {
     next_job: u64,
     /// The level last sent to the miner.
     sent_level: Option<Level>,
+    /// The bits of the version that the miner may set.
+    version_mask: u32,
 }
 
 /// The result of a line.
@@ -74,6 +78,7 @@ impl Session {
             jobs: VecDeque::new(),
             next_job: 1,
             sent_level: None,
+            version_mask: 0,
         }
     }
 
@@ -126,13 +131,31 @@ impl Session {
                 self.vardiff = Vardiff::new(Level::of_difficulty(difficulty), now);
                 granted(json!(true))
             }
-            Ok(Call::Configure(extensions)) => granted(
-                extensions.into_iter().map(|name| (name, json!(false))).collect::<serde_json::Map<_, _>>().into(),
-            ),
+            Ok(Call::Configure { extensions, version_mask }) => granted(self.configure(extensions, version_mask)),
             Ok(Call::ExtranonceSubscribe) => granted(json!(true)),
             Err(refusal) if refusal.fault == Fault::NoMethod => Reply::Line(refuse(&id, &refusal)),
             Err(refusal) => Reply::Rejected { fault: refusal.fault, offence: true, line: refuse(&id, &refusal) },
         }
+    }
+
+    /// Whether the miner may use each of the extensions (BIP-310), and what it has to know of them.
+    fn configure(&mut self, extensions: Vec<String>, version_mask: u32) -> Value {
+        let mut results = serde_json::Map::new();
+        for name in extensions {
+            let may = match name.as_str() {
+                "version-rolling" => {
+                    self.version_mask = version_mask & MINERS_VERSION_BITS;
+                    results.insert(VERSION_MASK.to_owned(), format!("{:08x}", self.version_mask).into());
+                    true
+                }
+                // As with the request of this name: the extra nonce never changes.
+                "subscribe-extranonce" => true,
+                // No minimum difficulty: a share is never harder than the block, however easy that is.
+                _ => false,
+            };
+            results.insert(name, may.into());
+        }
+        results.into()
     }
 
     fn authorize(&mut self, worker: &str, prefix: &str) -> Result<(), Refusal> {
@@ -157,7 +180,7 @@ impl Session {
         let place = self.jobs.iter().position(|(known, _)| Some(*known) == number);
         let missing = || Refusal::new(Fault::JobNotFound, "job not found: stale, or never given");
         let place = place.ok_or_else(missing)?;
-        let (hash, block) = self.jobs[place].1.check(share, latest)?;
+        let (hash, block) = self.jobs[place].1.check(share, self.version_mask, latest)?;
         // Two jobs may be of one template, so that one header is a share of both.
         if self.jobs.iter().any(|(_, job)| job.has(&hash)) {
             return Err(Refusal::new(Fault::Duplicate, "this share was handed in before"));

@@ -257,9 +257,10 @@ fn a_bad_share_is_refused_by_its_number() {
     assert_eq!(miner.submit("00000000", share).unwrap_err().0, 24);
     let (code, text) = miner.call("mining.guess", json!([])).unwrap_err();
     assert_eq!((code, text.as_str()), (-3, "no such method"));
-    // Extensions are declined one by one, and there is nothing to change later.
-    let declined = miner.call("mining.configure", json!([["version-rolling", "minimum-difficulty"], {}]));
-    assert_eq!(declined, Ok(json!({ "version-rolling": false, "minimum-difficulty": false })));
+    // Extensions are granted or declined one by one.
+    let extensions = ["minimum-difficulty", "info", "subscribe-extranonce"];
+    let answer = json!({ "minimum-difficulty": false, "info": false, "subscribe-extranonce": true });
+    assert_eq!(miner.call("mining.configure", json!([extensions, {}])), Ok(answer));
     assert_eq!(miner.call("mining.extranonce.subscribe", json!([])), Ok(json!(true)));
     let shares = place.meters().shares();
     assert_eq!((shares.accepted, shares.duplicate, shares.low, shares.stale), (2, 1, 1, 1));
@@ -288,6 +289,31 @@ fn a_share_counts_once_whatever_job_it_names() {
     assert_eq!(miner.submit("00000000", share).unwrap_err().0, 22);
     let shares = place.meters().shares();
     assert_eq!((shares.accepted, shares.duplicate), (1, 1));
+}
+
+/// BIP-310, in the bits of BIP-320.
+#[test]
+fn a_version_may_be_rolled_within_the_mask() {
+    let place = Place::new();
+    let mut miner = place.connect();
+    for (asked, given) in [(json!({}), "1fffe000"), (json!({ "version-rolling.mask": "F4003FFF" }), "14002000")] {
+        let answer = json!({ "version-rolling": true, "version-rolling.mask": given });
+        assert_eq!(miner.call("mining.configure", json!([["version-rolling"], asked])), Ok(answer));
+    }
+    miner.subscribe();
+    assert_eq!(miner.call("mining.authorize", json!([place.address(1), "x"])), Ok(json!(true)));
+    miner.wait_for_job();
+    let rolled = u32::from_str_radix(&miner.job.version, 16).unwrap() | 0x0400_2000;
+    miner.job.version = format!("{rolled:08x}");
+    let nonce = format!("{:08x}", miner.search_block("00000000"));
+    let share = |bits: &str| json!([place.address(1), miner.job.name, "00000000", miner.job.time, nonce, bits]);
+    let (outside, inside) = (share("24002000"), share("04002000"));
+    let (code, text) = miner.call("mining.submit", outside).unwrap_err();
+    assert_eq!((code, text.contains("14002000")), (20, true), "{text}");
+    assert_eq!(miner.call("mining.submit", inside), Ok(json!(true)));
+    let (height, hash) = place.tip();
+    let at = BlockKey { height: Height::from_u32(height), hash };
+    assert_eq!(place.handle().db().block(&at).unwrap().unwrap().header.version.cast_unsigned(), rolled);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Calls each method of Bitcoin Core that a node has by the typed clients of others, unmodified, and compares what
-//! comes of it with the table in `docs/rpc.md`.
+//! comes of it with the table in `docs/rpc.md`; and mines with another's side of a miner over Stratum.
 //!
 //!     CAIRN=target/debug/cairn cargo run --locked --manifest-path tests/clients/Cargo.toml
 //!
@@ -8,6 +8,7 @@
 mod core;
 mod corepc;
 mod network;
+mod stratum;
 mod table;
 
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ impl Outcomes {
 
 fn main() -> ExitCode {
     let network = Network::start();
+    stratum::run(&network);
     let clients = [corepc::run(&network), core::run(&network)];
     match table::compare(&clients) {
         Ok(rows) => {

@@ -56,10 +56,23 @@ impl Network {
     }
 
     /// Runs a command on the network, and returns what it prints.
-    fn run(&self, args: &[&str]) -> String {
-        let done = command(&self.dir, args).output().expect("the program starts");
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn run(&self, args: &[&str]) -> String {
+        let done = self.command(args).output().expect("the program starts");
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).expect("it is text").trim().to_owned()
+    }
+
+    /// A command on the network.
+    pub fn command(&self, args: &[&str]) -> Command {
+        command(&self.dir, args)
+    }
+
+    /// A path in the directory that is removed with the network, whose own is `net`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// Calls a method of the first node, as a check on what clients read.

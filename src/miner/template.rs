@@ -75,6 +75,40 @@ pub fn build(
     extra_nonce: u64,
     now: UnixTime,
 ) -> Result<Template, ChainError> {
+    let choose = |room| {
+        let entries = mempool.select(room).into_iter();
+        entries.map(|entry| (entry.tx.shared().clone(), entry.txid, entry.fee)).collect()
+    };
+    assemble(chain, payee, extra_nonce, now, choose)
+}
+
+/// A block of `transactions` alone, in this order, on `chain`'s tip; they are not checked. The coinbase takes the subsidy, and
+/// not their fees.
+///
+/// # Errors
+/// As [`build`]'s.
+pub fn build_of(
+    chain: &Chain,
+    transactions: Vec<Arc<Transaction>>,
+    payee: &PublicKey,
+    extra_nonce: u64,
+    now: UnixTime,
+) -> Result<Template, ChainError> {
+    let choose = |_| transactions.into_iter().map(|tx| (tx.clone(), tx.txid(), Amount::ZERO)).collect();
+    assemble(chain, payee, extra_nonce, now, choose)
+}
+
+/// A transaction, its id, and its fee as far as the coinbase takes it.
+type Chosen = (Arc<Transaction>, Txid, Amount);
+
+/// A block of what `choose` chooses for so many bytes.
+fn assemble(
+    chain: &Chain,
+    payee: &PublicKey,
+    extra_nonce: u64,
+    now: UnixTime,
+    choose: impl FnOnce(usize) -> Vec<Chosen>,
+) -> Result<Template, ChainError> {
     let context = chain.next_context();
     let commitment = chain.committed()?.commitment();
     let subsidy = chain.params().subsidy_at(context.height);
@@ -85,8 +119,8 @@ pub fn build(
         lock_height: context.height,
     };
     let frame = Header::LEN + codec::encoded_len(&0u64) + coinbase.size();
-    let chosen = mempool.select((chain.params().max_block_bytes as usize).saturating_sub(frame));
-    let fees = Amount::saturating_sum(chosen.iter().map(|entry| entry.fee));
+    let chosen = choose((chain.params().max_block_bytes as usize).saturating_sub(frame));
+    let fees = Amount::saturating_sum(chosen.iter().map(|(_, _, fee)| *fee));
     let reward = subsidy.saturating_add(fees);
     coinbase.outputs[0].value = reward;
     if reward == Amount::ZERO {
@@ -94,7 +128,7 @@ pub fn build(
         coinbase.outputs.remove(0);
     }
     // The first leaf may have any value: its siblings do not depend on it.
-    let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|entry| entry.txid)).collect();
+    let leaves = [coinbase.txid()].into_iter().chain(chosen.iter().map(|(_, txid, _)| *txid)).collect();
     let siblings = Branch::new(leaves, 0).map_or_else(Vec::new, |branch| branch.siblings);
     let min_time = context.min_time;
     let parent = chain.tip().hash;
@@ -114,8 +148,8 @@ pub fn build(
         min_time,
         fees,
         coinbase,
-        transactions: chosen.iter().map(|entry| entry.tx.shared().clone()).collect(),
-        details: chosen.iter().map(|entry| (entry.txid, entry.fee)).collect(),
+        transactions: chosen.iter().map(|(tx, ..)| tx.clone()).collect(),
+        details: chosen.iter().map(|(_, txid, fee)| (*txid, *fee)).collect(),
         extra_nonce,
         commitment,
         siblings: siblings.into(),

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::link::{NodeLink, Stopped};
 use super::states;
+use super::work::{self, Rejection};
 use crate::chain::{ChainError, ChainUpdate};
 use crate::miner::kernel;
 use crate::miner::rate::RateMeter;
@@ -19,9 +20,10 @@ use crate::miner::template::{self, Template};
 use crate::miner::worker::Miner;
 use crate::p2p::{Command, Node, Now, Reply};
 use crate::primitives::block::Block;
-use crate::primitives::hash::BlockHash;
+use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
+use crate::primitives::tx::Transaction;
 
 /// Interval of mempool checks, and so the longest wait for better fees.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -410,6 +412,76 @@ pub async fn generate(
             link.command(move |reply| Command::SubmitBlock(block, reply)).await??;
             lock(&shared).hashes.push(hash);
         }
+    }
+}
+
+/// A transaction for [`generate_of`].
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    /// One of the mempool.
+    Waiting(Txid),
+    /// Any.
+    Given(Arc<Transaction>),
+}
+
+/// Why [`generate_of`] made no block.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
+pub enum GenerateOfError {
+    /// The node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The chain does not say what the next block is like, or its store failed.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The mempool has no such transaction.
+    #[error("the mempool has no transaction {txid}")]
+    NotWaiting { txid: Txid },
+    /// A block with these transactions would break a rule.
+    #[error("{}: {}", .0.reason, .0.detail)]
+    Invalid(Rejection),
+    /// The nonces that were tried do not suffice.
+    #[error("no block among {tried} hashes")]
+    TooHard { tried: u64 },
+}
+
+/// Makes the next block of `chosen` alone, in this order, with up to `max_tries` nonces. It is valid, and not submitted. Its
+/// coinbase takes no fees.
+///
+/// # Errors
+/// [`GenerateOfError`].
+pub async fn generate_of(
+    link: &NodeLink,
+    payee: PublicKey,
+    chosen: Vec<Chosen>,
+    max_tries: u64,
+) -> Result<Block, GenerateOfError> {
+    let template = loop {
+        let chosen = chosen.clone();
+        match link.read(move |node, now| template_of(node, now, payee, chosen)).await? {
+            Err(GenerateOfError::Chain(ChainError::StatePending { .. })) => states::follow(link).await?,
+            made => break made?,
+        }
+    };
+    let search = tokio::task::spawn_blocking(move || search(template, max_tries));
+    // It panics only if the kernel does, and is cancelled only with the runtime.
+    let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };
+    block.ok_or(GenerateOfError::TooHard { tried })
+}
+
+fn template_of(node: &Node, now: Now, payee: PublicKey, chosen: Vec<Chosen>) -> Result<Template, GenerateOfError> {
+    let transaction = |chosen| match chosen {
+        Chosen::Given(tx) => Ok(tx),
+        Chosen::Waiting(txid) => {
+            let entry = node.mempool().get(&txid).ok_or(GenerateOfError::NotWaiting { txid })?;
+            Ok(entry.tx.shared().clone())
+        }
+    };
+    let transactions = chosen.into_iter().map(transaction).collect::<Result<_, GenerateOfError>>()?;
+    let template = template::build_of(node.chain(), transactions, &payee, rand::random(), now.unix)?;
+    match work::propose(node, now, template.block(0)).map_err(ChainError::from)? {
+        Some(rejection) => Err(GenerateOfError::Invalid(rejection)),
+        None => Ok(template),
     }
 }
 

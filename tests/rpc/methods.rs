@@ -12,7 +12,7 @@ use cairn::rpc::methods;
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, hex_of, key};
-use crate::{figures, holding, links, network, nodes, snapshots};
+use crate::{figures, holding, links, making, network, nodes, snapshots};
 
 #[test]
 fn every_method_means_what_it_says() {
@@ -415,6 +415,7 @@ fn every_method_means_what_it_says() {
 
     assert!(fixture.call("uptime", json!([])).is_u64());
     figures::every_method(&fixture);
+    making::every_method(&fixture);
     network::every_method(&fixture);
     links::every_method(&fixture);
     snapshots::every_method(&fixture);

@@ -759,6 +759,13 @@ class MiningInfo(TypedDict):
     """What the owner should know."""
 
 
+class GeneratedBlock(TypedDict):
+    hash: str
+    """The block's hash."""
+    hex: NotRequired[str]
+    """Its encoding, if it was not submitted."""
+
+
 class TemplateTransaction(TypedDict):
     data: str
     """Its encoding."""
@@ -1618,6 +1625,11 @@ class Methods:
         Defaults: maxtries 1000000.
         """
         result: list[str] = self.call("generatetoaddress", [nblocks, address, maxtries])
+        return result
+
+    def generateblock(self, output: str, transactions: list[Any], submit: bool | None = None) -> GeneratedBlock:
+        """Mines a block of these transactions alone. Its coinbase takes none of their fees. Defaults: submit true."""
+        result: GeneratedBlock = self.call("generateblock", [output, transactions, submit])
         return result
 
     def submitheader(self, hexdata: str) -> None:

@@ -1,13 +1,15 @@
 //! Mining.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Access, Method, Outcome};
+use super::{Access, Method, Outcome, rawtx};
 use crate::chain::{BlockTree, ChainError, Entry};
 use crate::p2p::{Command, Node};
 use crate::primitives::codec;
+use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -17,13 +19,16 @@ use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
-use crate::rpc::view::DifficultyView;
-use crate::runtime::mining::{GenerateError, generate};
+use crate::rpc::view::{DifficultyView, hex_of};
+use crate::runtime::mining::{Chosen, GenerateError, GenerateOfError, generate, generate_of};
+use crate::runtime::work::{self, Rejection};
 
 /// Blocks that the network's hash rate is estimated over, unless told otherwise.
 pub(in crate::rpc) const RATE_SPAN: u32 = 120;
 /// Blocks that one call may make.
 const MAX_GENERATED: u32 = 100_000;
+/// Nonces that are tried for a block of chosen transactions, as many as Bitcoin Core tries.
+const MAX_TRIES: u64 = 1_000_000;
 /// Longest rest of a miner.
 const MAX_REST: Duration = Duration::from_secs(60);
 
@@ -80,6 +85,27 @@ pub const METHODS: &[Method] = &[
         result: Shape::Array(&Shape::Hash),
         about: "Mines blocks at once and returns their hashes: fewer than asked for if maxtries does not suffice.",
         run: |api, args| Box::pin(generate_to_address(api, args)),
+    },
+    Method {
+        name: "generateblock",
+        access: Access::Owner,
+        params: &[
+            required("output", Kind::Address, "The address to pay."),
+            required(
+                "transactions",
+                Kind::Array,
+                "Its transactions in order: ids of the mempool's, or encodings in hex; none for an empty block.",
+            ),
+            optional(
+                "submit",
+                Kind::Boolean,
+                "true",
+                "Whether the node takes it; without, the answer has its encoding.",
+            ),
+        ],
+        result: Shape::Object(&results::mining::GENERATED),
+        about: "Mines a block of these transactions alone. Its coinbase takes none of their fees.",
+        run: |api, args| Box::pin(generate_block(api, args)),
     },
     Method {
         name: "submitheader",
@@ -235,6 +261,41 @@ impl From<GenerateError> for RpcError {
         match error {
             GenerateError::Stopped(stopped) => stopped.into(),
             GenerateError::Chain(error) => error.into(),
+        }
+    }
+}
+
+async fn generate_block(api: Api, args: Args) -> Outcome {
+    #[derive(Serialize)]
+    struct Generated {
+        hash: BlockHash,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hex: Option<String>,
+    }
+    let payee = api.key_of(args.get("output")?)?;
+    let submit: bool = args.get("submit")?;
+    let names: Vec<String> = args.get("transactions")?;
+    let chosen = |name: &String| match name.parse() {
+        Ok(txid) => Ok(Chosen::Waiting(txid)),
+        Err(_) => Ok(Chosen::Given(Arc::new(rawtx::decode(name)?))),
+    };
+    let chosen = names.iter().map(chosen).collect::<Result<_, RpcError>>()?;
+    let block = api.awake(generate_of(&api.handle, payee, chosen, MAX_TRIES)).await?;
+    let (hash, hex) = (block.hash(), (!submit).then(|| hex_of(&block)));
+    if submit && let Some(Rejection { reason, detail }) = api.awake(work::submit(&api.handle, block)).await?? {
+        return Err(RpcError::new(Code::Verify, format!("{reason}: {detail}")));
+    }
+    api.reply(&Generated { hash, hex })
+}
+
+impl From<GenerateOfError> for RpcError {
+    fn from(error: GenerateOfError) -> Self {
+        match error {
+            GenerateOfError::Stopped(stopped) => stopped.into(),
+            GenerateOfError::Chain(error) => error.into(),
+            GenerateOfError::NotWaiting { .. } => Self::not_found(error.to_string()),
+            GenerateOfError::Invalid(_) => Self::new(Code::Verify, error.to_string()),
+            GenerateOfError::TooHard { .. } => Self::new(Code::Misc, error.to_string()),
         }
     }
 }

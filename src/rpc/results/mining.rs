@@ -1,6 +1,6 @@
 //! Mining.
 
-use super::{BITS, DIFFICULTY, OPTIONAL_TEXT, Object, Shape, TARGET, WARNINGS, field, object};
+use super::{BITS, DIFFICULTY, OPTIONAL_TEXT, Object, Shape, TARGET, WARNINGS, field, object, optional_field};
 
 /// The answer of `getmininginfo`.
 pub const MINING_INFO: Object = object(
@@ -32,6 +32,15 @@ const NEXT_BLOCK: Object = object(
         TARGET,
         DIFFICULTY,
         field("sizelimit", Shape::Integer, "The most bytes that a block may have."),
+    ],
+);
+
+/// The answer of `generateblock`.
+pub const GENERATED: Object = object(
+    "GeneratedBlock",
+    &[
+        field("hash", Shape::Hash, "The block's hash."),
+        optional_field("hex", Shape::Hex, "Its encoding, if it was not submitted."),
     ],
 );
 

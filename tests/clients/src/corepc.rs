@@ -128,6 +128,7 @@ pub fn run(network: &Network) -> Outcomes {
         getrpcinfo get_rpc_info();
         help help();
         uptime uptime();
+        generateblock generate_block(&network.address(), &[], false);
         generatetoaddress generate_to_address(1, &address);
         invalidateblock invalidate_block(hash);
         reconsiderblock reconsider_block(hash);

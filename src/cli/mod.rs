@@ -494,9 +494,10 @@ const TALKATIVE: [&str; 3] = ["dimpl", "sctp_proto", "str0m"];
 
 fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
     let usual = match command {
-        Command::Testnet(args) if args.is_scenario() => "warn",
-        Command::Node(_) | Command::Testnet(_) => "info",
-        Command::Wallet(_)
+        Command::Node(_) => "info",
+        Command::Testnet(args) if args.runs_network() => "info",
+        Command::Testnet(_)
+        | Command::Wallet(_)
         | Command::Rpc(_)
         | Command::Light(_)
         | Command::Proof(_)

@@ -88,9 +88,9 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whether a scenario is to be run.
-    pub fn is_scenario(&self) -> bool {
-        matches!(self.command, Some(Command::Run(_)))
+    /// Whether the network itself is to be run, not a command on one, or a scenario.
+    pub fn runs_network(&self) -> bool {
+        self.command.is_none()
     }
 }
 

@@ -129,7 +129,9 @@ fn find(db: &Database, params: &Params, tip: Height, question: &Question) -> Res
         edges.map(|edge| (edge, edge.saturating_add(epoch))).filter(|(_, first)| *first <= tip).collect();
     let is_buried = |(_, first): &&(Height, Height)| tip.blocks_since(*first) + 1 >= BURIED;
     let Some((edge, height)) = committed.iter().rev().find(is_buried).or(committed.first()).copied() else {
-        let text = format!("no block commits to coins before height {epoch}, the first of the second epoch");
+        let text = format!(
+            "no block commits to coins before height {epoch}, the first of the second epoch; the tip is at {tip}"
+        );
         return Err(RpcError::new(Code::NotReady, text));
     };
     let Some(state) = db.edge(edge)?.map(|state| state.id(edge)) else { return Ok(None) };

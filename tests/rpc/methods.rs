@@ -327,7 +327,12 @@ fn every_method_means_what_it_says() {
     assert!(!file.exists());
     assert_eq!(fixture.call("savemempool", json!([])), json!({ "filename": file }));
     assert!(file.exists());
-    std::fs::remove_file(&file).unwrap();
+    let copy = fixture.dir.path().join("copy.dat");
+    std::fs::rename(&file, &copy).unwrap();
+    assert_eq!(fixture.call("importmempool", json!([copy])), json!({}));
+    fixture.refused("importmempool", json!([file]), -1, "Unable to import mempool file");
+    std::fs::write(&copy, "no mempool").unwrap();
+    fixture.refused("importmempool", json!([copy]), -1, "Unable to import mempool file");
     std::fs::create_dir(&file).unwrap();
     fixture.refused("savemempool", json!([]), -1, "Unable to dump mempool to disk");
     std::fs::remove_dir(&file).unwrap();

@@ -1436,6 +1436,13 @@ class Methods:
         result: SavedMempool = self.call("savemempool", [])
         return result
 
+    def importmempool(self, filepath: str) -> dict[str, Any]:
+        """Reads a file that savemempool wrote. The node checks its transactions as if they were new, in the moments
+        after the answer, which is an empty object.
+        """
+        result: dict[str, Any] = self.call("importmempool", [filepath])
+        return result
+
     def estimatesmartfee(self, conf_target: int, estimate_mode: str | None = None) -> FeeEstimate:
         """Estimates the fee rate, in grains a byte, at which a transaction is mined within conf_target blocks, from
         the last 48 blocks and the mempool. If there is too little data, the result has "errors" instead of

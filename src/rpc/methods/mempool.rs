@@ -1,13 +1,16 @@
 //! Transactions waiting for a block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::{Access, Method, Outcome};
 use crate::mempool::{Entry, Mempool};
-use crate::p2p::Node;
+use crate::p2p::{Command, Node};
 use crate::primitives::amount::Amount;
 use crate::primitives::hash::Txid;
 use crate::primitives::height::Height;
@@ -20,6 +23,10 @@ use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
 use crate::rpc::view::WEIGHT;
+use crate::storage::Database;
+
+/// Most bytes of a file that is imported: twice what a full mempool takes.
+const MAX_IMPORTED: u64 = 256 << 20;
 
 const TXID: Param = required("txid", Kind::Hash, "The transaction.");
 const VERBOSE: Param =
@@ -98,6 +105,15 @@ pub const METHODS: &[Method] = &[
         result: Shape::Object(&results::mempool::SAVED_MEMPOOL),
         about: "Writes the mempool to its file, as an orderly stop does, and returns the file's name.",
         run: |api, _| Box::pin(save_mempool(api)),
+    },
+    Method {
+        name: "importmempool",
+        access: Access::Owner,
+        params: &[required("filepath", Kind::Text, "The path of the file, where the node runs.")],
+        result: Shape::Map(&Shape::Any),
+        about: "Reads a file that savemempool wrote. The node checks its transactions as if they were new, in the moments after \
+                the answer, which is an empty object.",
+        run: |api, args| Box::pin(import_mempool(api, args)),
     },
 ];
 
@@ -298,6 +314,25 @@ async fn save_mempool(api: Api) -> Outcome {
     }
     let failed = |error| RpcError::new(Code::Misc, format!("Unable to dump mempool to disk: {error}"));
     Ok(Reply::of(&Saved { filename: api.awake(api.handle.save_mempool()).await?.map_err(failed)? }))
+}
+
+async fn import_mempool(api: Api, args: Args) -> Outcome {
+    let failed = |error: &dyn Display| RpcError::new(Code::Misc, format!("Unable to import mempool file: {error}"));
+    let path = PathBuf::from(args.get::<&str>("filepath")?);
+    let read = move |_: &Database| {
+        let mut bytes = Vec::new();
+        let file = File::open(path).and_then(|file| file.take(MAX_IMPORTED + 1).read_to_end(&mut bytes));
+        match file {
+            Ok(_) if bytes.len() as u64 > MAX_IMPORTED => {
+                Err(failed(&format!("it has more than {MAX_IMPORTED} bytes")))
+            }
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(failed(&error)),
+        }
+    };
+    let bytes = api.load(read).await?;
+    api.command(move |reply| Command::RestoreMempool(bytes, reply)).await?.map_err(|error| failed(&error))?;
+    Ok(Reply::of(&BTreeMap::<&str, ()>::new()))
 }
 
 async fn get_mempool_entry(api: Api, args: Args) -> Outcome {

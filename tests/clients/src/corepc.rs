@@ -120,6 +120,7 @@ pub fn run(network: &Network) -> Outcomes {
         gettxoutsetinfo get_tx_out_set_info();
         gettxspendingprevout get_tx_spending_prevout(&[outpoint]);
         savemempool save_mempool();
+        importmempool import_mempool(&network.path("net/node-1/mempool.dat").display().to_string());
         verifychain verify_chain();
         verifytxoutproof verify_tx_out_proof(&proof);
         waitforblock wait_for_block(&hash);

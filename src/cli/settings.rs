@@ -34,6 +34,9 @@ pub enum SettingsError {
     /// No such option or command.
     #[error("{}: there is no option or command {key:?} that a configuration can set", path.display())]
     Unknown { path: PathBuf, key: String },
+    /// An option of some commands, at the top.
+    #[error("{}: {key} is no option of every command: put it below [{}]", path.display(), tables.join("] or ["))]
+    Misplaced { path: PathBuf, key: String, tables: Vec<String> },
     /// An option whose value depends on the single use.
     #[error("{}: {key} is an option of a single use: give it on the command line", path.display())]
     SingleUse { path: PathBuf, key: String },
@@ -122,9 +125,15 @@ impl Source<'_> {
             command = self.set(command, key, &values, !is_root, &mut found)?;
             if !found.is_lasting {
                 let (path, key) = (self.path.to_owned(), full);
-                return Err(match found.is_single_use {
-                    true => SettingsError::SingleUse { path, key },
-                    false => SettingsError::Unknown { path, key },
+                let has_it = |sub: &&Command| {
+                    sub.get_arguments().any(|arg| arg.get_long() == Some(key.as_str()) && arg.get_env().is_some())
+                };
+                let tables: Vec<String> =
+                    command.get_subcommands().filter(has_it).map(|sub| sub.get_name().to_owned()).collect();
+                return Err(match (found.is_single_use, tables.is_empty()) {
+                    (true, _) => SettingsError::SingleUse { path, key },
+                    (false, true) => SettingsError::Unknown { path, key },
+                    (false, false) => SettingsError::Misplaced { path, key, tables },
                 });
             }
         }

@@ -66,7 +66,7 @@ fn a_wrong_file_is_refused_with_its_place() {
     with("[nod]\nlisten = '127.0.0.1:0'", check).fails(USAGE, "no option or command \"nod\"");
     with("[node]\nlisten = ['127.0.0.1:0', '127.0.0.1:0']", check).fails(USAGE, "cannot be used multiple times");
     with("[node]\nno-explorer = 'maybe'", check).fails(USAGE, "expected true or false");
-    with("listen = '127.0.0.1:0'", check).fails(USAGE, "no option or command \"listen\"");
+    with("listen = '127.0.0.1:0'", check).fails(USAGE, "listen is no option of every command: put it below [node]");
     with("[wallet.send]\nfee-rate = 5", check).fails(USAGE, "wallet.send.fee-rate is an option of a single use");
     with("[node", check).fails(USAGE, "cairn.toml: TOML parse error at line 1");
     with("[node]\nconnect = ['10.0.0.1:1', ['10.0.0.2:2']]", check).fails(USAGE, "node.connect is of the type array");

@@ -197,7 +197,7 @@ impl Chain {
     /// The root over the coins that the next block commits to.
     pub(super) fn due_state(&self) -> Result<StateRoot, ChainError> {
         if let Some(load) = self.state_load() {
-            return Err(ChainError::StatePending { edge: load.base.height });
+            return Err(ChainError::Loading { base: load.base.height });
         }
         let Some(edge) = self.params.committed_state(self.tip().height.next()) else { return Ok(StateRoot::ZERO) };
         if self.is_state_pending() {

@@ -47,6 +47,9 @@ pub enum ChainError {
     /// The next block commits to coins over which the root is not computed yet.
     #[error("state root pending: the root over the coins after the block at height {edge} is still being computed")]
     StatePending { edge: Height },
+    /// The node starts from a state whose coins are not all here.
+    #[error("the coins after the block at height {base} are still being loaded")]
+    Loading { base: Height },
     /// Genesis cannot be invalidated.
     #[error("the genesis block cannot be made invalid")]
     GenesisIsFixed,
@@ -69,6 +72,7 @@ impl ChainError {
             | Self::NotPruning
             | Self::TooShort { .. }
             | Self::StatePending { .. }
+            | Self::Loading { .. }
             | Self::GenesisIsFixed => Blame::Nobody,
             Self::Store(_) => Blame::Local,
         }

@@ -320,7 +320,7 @@ impl Chain {
     /// What the next block's coinbase must commit to.
     ///
     /// # Errors
-    /// [`ChainError::StatePending`], [`ChainError::Store`].
+    /// [`ChainError::StatePending`], [`ChainError::Loading`], [`ChainError::Store`].
     pub fn committed(&self) -> Result<Committed, ChainError> {
         let state = self.due_state()?;
         Ok(Committed { range: self.range.root(), state, filters: self.filters })

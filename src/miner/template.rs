@@ -66,7 +66,7 @@ pub struct Template {
 ///
 /// # Errors
 /// [`ChainError::StatePending`] while the root over the coins is computed that the block commits to;
-/// [`ChainError::Store`]; and [`RuleError::BadBits`](crate::consensus::error::RuleError::BadBits) if the bits due stand for
+/// [`ChainError::Loading`]; [`ChainError::Store`]; and [`RuleError::BadBits`](crate::consensus::error::RuleError::BadBits) if the bits due stand for
 /// no target, which those of a valid network never do.
 pub fn build(
     chain: &Chain,

@@ -445,7 +445,9 @@ impl From<ChainError> for RpcError {
             ChainError::Pruned { .. } | ChainError::NotPruning | ChainError::TooShort { .. } => {
                 Self::new(Code::Misc, error.to_string())
             }
-            ChainError::StatePending { .. } => Self::new(Code::NotReady, error.to_string()),
+            ChainError::StatePending { .. } | ChainError::Loading { .. } => {
+                Self::new(Code::NotReady, error.to_string())
+            }
             ChainError::GenesisIsFixed => Self::invalid(error.to_string()),
             ChainError::Store(error) => error.into(),
         }

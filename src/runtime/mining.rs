@@ -337,7 +337,7 @@ impl Work {
                 Renewed::Job(Box::new(template))
             }
             // The node comes back with it.
-            Err(ChainError::StatePending { .. }) => self.pause(),
+            Err(ChainError::StatePending { .. } | ChainError::Loading { .. }) => self.pause(),
             Err(error) => {
                 warn!(%error, "no block to mine");
                 self.pause()
@@ -470,14 +470,24 @@ pub async fn generate_of(
 }
 
 fn template_of(node: &Node, now: Now, payee: PublicKey, chosen: Vec<Chosen>) -> Result<Template, GenerateOfError> {
-    let transaction = |chosen| match chosen {
-        Chosen::Given(tx) => Ok(tx),
-        Chosen::Waiting(txid) => {
-            let entry = node.mempool().get(&txid).ok_or(GenerateOfError::NotWaiting { txid })?;
-            Ok(entry.tx.shared().clone())
+    let (max, mut bytes) = (node.chain().params().max_block_bytes as usize, 0);
+    let mut transactions = Vec::new();
+    for chosen in chosen {
+        let tx = match chosen {
+            Chosen::Given(tx) => tx,
+            Chosen::Waiting(txid) => {
+                let entry = node.mempool().get(&txid).ok_or(GenerateOfError::NotWaiting { txid })?;
+                entry.tx.shared().clone()
+            }
+        };
+        bytes += tx.size();
+        // One of the mempool may be named more often than any block has room for.
+        if bytes > max {
+            let detail = format!("its transactions alone have more than {max} bytes");
+            return Err(GenerateOfError::Invalid(Rejection { reason: "bad-blk-length", detail }));
         }
-    };
-    let transactions = chosen.into_iter().map(transaction).collect::<Result<_, GenerateOfError>>()?;
+        transactions.push(tx);
+    }
     let template = template::build_of(node.chain(), transactions, &payee, rand::random(), now.unix)?;
     match work::propose(node, now, template.block(0)).map_err(ChainError::from)? {
         Some(rejection) => Err(GenerateOfError::Invalid(rejection)),

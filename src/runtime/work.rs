@@ -115,6 +115,7 @@ impl Rejection {
             | ChainError::TooShort { .. }
             | ChainError::UnknownBlock { .. }
             | ChainError::StatePending { .. }
+            | ChainError::Loading { .. }
             | ChainError::GenesisIsFixed => "rejected",
         };
         match error {

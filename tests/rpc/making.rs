@@ -33,6 +33,8 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("generateblock", json!([payee, [hex_of(&child)]]), -25, "bad-txns-inputs-missingorspent");
     fixture.refused("generateblock", json!([payee, ["00"]]), -22, "TX decode failed");
     fixture.refused("generateblock", json!(["nobody", []]), -5, "Invalid address");
+    let often = vec![parent.txid(); fixture.params.max_block_bytes as usize / parent.size() + 1];
+    fixture.refused("generateblock", json!([payee, often]), -25, "bad-blk-length");
 
     // An empty block leaves the mempool as it is.
     let empty = fixture.call("generateblock", json!([payee, []]));

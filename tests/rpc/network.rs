@@ -5,7 +5,7 @@ use cairn::ipld::{Block, Cid, Codec, HashFunction};
 use cairn::p2p::Event;
 use serde_json::{Value, json};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, hex_of};
 
 /// Waits for an event of the fixture's node; `subscribed` must be from before what causes it.
 fn wait_for(fixture: &Fixture, events: &mut tokio::sync::broadcast::Receiver<Event>, wanted: impl Fn(&Event) -> bool) {
@@ -151,4 +151,30 @@ fn content(fixture: &Fixture, other: &Fixture) {
     assert_eq!((&own["complete"], &own["fetched_blocks"]), (&json!(true), &json!(0)), "{own}");
     let elsewhere = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"elsewhere").unwrap();
     other.refused("fetchcontent", json!([elsewhere, 1, 60]), -5, "no provider");
+}
+
+#[test]
+fn a_saved_mempool_is_read_by_another_node() {
+    let [one, other] = [Fixture::new(), Fixture::new()];
+    let hashes = one.generate(11, 1);
+    let coinbase = one.block(&hashes[0]).transactions[0].clone();
+    let payment = one.payment(&coinbase, 1, 7_000, 2, 1_000);
+    one.call("sendrawtransaction", json!([hex_of(&payment)]));
+    let file = one.call("savemempool", json!([]))["filename"].clone();
+
+    let blocks: Vec<Value> = hashes.iter().map(|hash| one.call("getblock", json!([hash, 0]))).collect();
+    other.call("submitheader", json!([blocks[0].as_str().unwrap()[..160]]));
+    other.refused("importmempool", json!([file]), -10, "blocks are missing");
+    for block in &blocks {
+        assert_eq!(other.call("submitblock", json!([block])), Value::Null);
+    }
+    let mut events = other.node.as_ref().unwrap().handle().subscribe();
+    assert_eq!(other.call("importmempool", json!([file])), json!({}));
+    wait_for(&other, &mut events, |event| matches!(event, Event::TransactionAccepted { .. }));
+    assert_eq!(other.call("getrawmempool", json!([])), json!([payment.txid()]));
+
+    other.refused("importmempool", json!([other.dir.path()]), -1, "not a file");
+    let large = other.dir.path().join("large");
+    std::fs::File::create(&large).unwrap().set_len((256 << 20) + 1).unwrap();
+    other.refused("importmempool", json!([large]), -1, "more than 268435456 bytes");
 }

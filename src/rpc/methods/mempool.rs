@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Read;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -111,8 +111,8 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[required("filepath", Kind::Text, "The path of the file, where the node runs.")],
         result: Shape::Map(&Shape::Any),
-        about: "Reads a file that savemempool wrote. The node checks its transactions as if they were new, in the moments after \
-                the answer, which is an empty object.",
+        about: "Reads a file that savemempool wrote, as the node does with its own when it starts: transactions need not pay the \
+                least fee, and replace none that wait. It checks them in the moments after the answer, which is an empty object.",
         run: |api, args| Box::pin(import_mempool(api, args)),
     },
 ];
@@ -319,16 +319,31 @@ async fn save_mempool(api: Api) -> Outcome {
 async fn import_mempool(api: Api, args: Args) -> Outcome {
     let failed = |error: &dyn Display| RpcError::new(Code::Misc, format!("Unable to import mempool file: {error}"));
     let path = PathBuf::from(args.get::<&str>("filepath")?);
-    let read = move |_: &Database| {
-        let mut bytes = Vec::new();
-        let file = File::open(path).and_then(|file| file.take(MAX_IMPORTED + 1).read_to_end(&mut bytes));
-        match file {
-            Ok(_) if bytes.len() as u64 > MAX_IMPORTED => {
-                Err(failed(&format!("it has more than {MAX_IMPORTED} bytes")))
-            }
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(failed(&error)),
+    api.node(|node, _| {
+        let (best, tip) = (node.chain().best_header(), node.chain().tip());
+        if best.work > tip.work || node.chain().state_load().is_some() {
+            return Err(RpcError::new(Code::NotReady, "blocks are missing whose coins its transactions may spend"));
         }
+        match node.mempool().is_unfinished() {
+            true => Err(RpcError::new(Code::NotReady, "transactions of a file before are still being checked")),
+            false => Ok(()),
+        }
+    })
+    .await??;
+    let read = move |_: &Database| {
+        let read = || {
+            // To open a pipe would wait for a writer.
+            if !fs::metadata(&path)?.is_file() {
+                return Err(io::Error::other("it is not a file"));
+            }
+            let mut bytes = Vec::new();
+            File::open(&path)?.take(MAX_IMPORTED + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > MAX_IMPORTED {
+                return Err(io::Error::other(format!("it has more than {MAX_IMPORTED} bytes")));
+            }
+            Ok(bytes)
+        };
+        read().map_err(|error| failed(&error))
     };
     let bytes = api.load(read).await?;
     api.command(move |reply| Command::RestoreMempool(bytes, reply)).await?.map_err(|error| failed(&error))?;

@@ -257,10 +257,16 @@ impl Service {
 
 /// Pins what is here, if it is whole. `false` if it is pinned already.
 fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, ContentError> {
-    let checked =
-        ContentReader::open(dir)?.check(ContentPin { cid, kind: PinKind::Recursive, name: printable(name) })?;
+    let is_kept = |reader: &ContentReader| -> Result<bool, ContentError> {
+        Ok(reader.pins()?.iter().any(|pin| pin.cid == cid && pin.kind == PinKind::Recursive))
+    };
+    let reader = ContentReader::open(dir)?;
+    if is_kept(&reader)? {
+        return Ok(false);
+    }
+    let checked = reader.check(ContentPin { cid, kind: PinKind::Recursive, name: printable(name) })?;
     let mut store = ContentStore::open_within(dir, max_bytes, STORE_PATIENCE)?;
-    if store.reader().pins()?.iter().any(|pin| pin.cid == cid && pin.kind == PinKind::Recursive) {
+    if is_kept(store.reader())? {
         return Ok(false);
     }
     store.pin_checked(&checked)?;

@@ -52,19 +52,20 @@ fn start(network: &Network) -> Node {
     let (genesis, wallet, dir) = (path("net/genesis.json"), path("net/wallet.json"), path("miners"));
     let local = "127.0.0.1:0";
     let options = ["--data-dir", &dir, "--listen", local, "--rpc", local, "--stratum", local];
-    let mut process = network
+    let process = network
         .command(&[&["node", "--genesis", &genesis][..], &options].concat())
         .env("NO_COLOR", "1")
         .stderr(Stdio::piped())
         .spawn()
         .expect("CAIRN names the program");
-    let mut lines = BufReader::new(process.stderr.take().expect("it is piped")).lines().map(|line| line.expect("text"));
+    let mut node = Node { process, address: String::new() };
+    let mut lines = BufReader::new(node.process.stderr.take().expect("it is piped")).lines().map(|line| line.expect("text"));
     let told = lines.find(|line| line.contains("waiting for miners")).expect("the node serves miners");
-    let address = told.rsplit_once("address=").expect("it says where").1.to_owned();
+    node.address = told.rsplit_once("address=").expect("it says where").1.to_owned();
     // A reader that stops reading would stop the log.
     std::thread::spawn(move || lines.count());
     network.run(&["wallet", "send", &network.address(), "1", "--data-dir", &dir, "--wallet", &wallet]);
-    Node { process, address }
+    node
 }
 
 /// What a line was.

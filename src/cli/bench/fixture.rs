@@ -16,18 +16,21 @@ use crate::consensus::params::{Allocation, GenesisSpec, Params};
 use crate::primitives::address;
 use crate::primitives::amount::{Amount, COIN};
 use crate::primitives::block::Block;
-use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot, Txid};
+use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot, StateRoot, Txid};
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature};
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
 use crate::primitives::{merkle, mmr};
-use crate::state::Epochs;
+use crate::state::key::lock_digest;
+use crate::state::{Epochs, Leaf};
 
 /// Number of owners: enough that no batch of signatures has a key twice, which would make it cheaper.
 const KEYS: usize = 2_048;
-/// Value of a coin of genesis.
+/// Value of a coin of genesis, or of a state that is loaded.
 const VALUE: Amount = Amount::from_grains(COIN);
+/// Coins of such a state that payments can spend.
+const PAYING: u32 = 100_000;
 
 /// A coin that a payment can spend: its owner is a place in the ring of keys.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +51,18 @@ pub(super) struct Fixture {
     coins: VecDeque<Spendable>,
     range: mmr::Range,
     filters: FilterHeader,
-    epochs: Epochs,
+    states: States,
     tip: Header,
     height: Height,
+}
+
+/// The states that blocks commit to.
+#[derive(Clone)]
+enum States {
+    /// Computed from the blocks, with all coins in memory.
+    Own(Box<Epochs>),
+    /// Those of the chain, which says what the next blocks commit to.
+    OfChain(StateRoot),
 }
 
 impl Fixture {
@@ -81,7 +93,7 @@ impl Fixture {
             coins,
             range: mmr::Range::default(),
             filters,
-            epochs: Epochs::default(),
+            states: States::Own(Box::default()),
             tip: genesis,
             height: Height::GENESIS,
         };
@@ -91,9 +103,51 @@ impl Fixture {
         fixture
     }
 
+    /// A network whose chain loads [`Fixture::loaded`] in place of the coins of genesis, so many that memory does not hold them.
+    pub(super) fn on_loaded(spec: GenesisSpec) -> Self {
+        let mut fixture = Self::of(spec, 1);
+        fixture.coins = (0..PAYING).map(|n| fixture.loaded_coin(n)).collect();
+        fixture.states = States::OfChain(StateRoot::ZERO);
+        fixture
+    }
+
+    /// The coins of a state with `coins` of them, in the order of their keys, those of an owner at a time.
+    pub(super) fn loaded(&self, coins: u32) -> impl Iterator<Item = Vec<Leaf>> {
+        let mut owners: Vec<usize> = (0..KEYS).collect();
+        owners.sort_by_cached_key(|owner| lock_digest(&self.keys[*owner].public_key()).to_bytes());
+        owners.into_iter().map(move |owner| {
+            let own = (owner as u32..coins).step_by(KEYS);
+            let mut leaves: Vec<Leaf> = own.filter_map(|n| self.leaf(&self.loaded_coin(n))).collect();
+            leaves.sort_unstable_by_key(|leaf| leaf.key);
+            leaves
+        })
+    }
+
+    fn loaded_coin(&self, n: u32) -> Spendable {
+        let outpoint = OutPoint { txid: Txid::of(&n.to_le_bytes()), index: 0 };
+        Spendable { outpoint, value: VALUE, owner: n as usize % KEYS, made: Height::GENESIS }
+    }
+
+    fn leaf(&self, spendable: &Spendable) -> Option<Leaf> {
+        let (outpoint, coin) = self.coin(spendable);
+        Leaf::new(&outpoint, &coin)
+    }
+
+    fn coin(&self, &Spendable { outpoint, value, owner, made }: &Spendable) -> (OutPoint, Coin) {
+        let output = Output::pay(self.keys[owner].public_key(), value);
+        (outpoint, Coin { output, height: made, coinbase: false })
+    }
+
+    /// The next blocks commit to this state, that of a chain which loaded its coins.
+    pub(super) fn commit_to(&mut self, state: StateRoot) {
+        self.states = States::OfChain(state);
+    }
+
     /// Adds the block at the present height to the states that blocks commit to.
     fn push_state(&mut self, block: BlockHash, delta: &Delta) {
-        self.epochs.push(&self.params, self.height, block, delta).expect("the coins are those of the chain");
+        if let States::Own(epochs) = &mut self.states {
+            epochs.push(&self.params, self.height, block, delta).expect("the coins are those of the chain");
+        }
     }
 
     /// Coins that can be spent.
@@ -103,7 +157,10 @@ impl Fixture {
 
     /// What the next block commits to.
     pub(super) fn committed(&self) -> Committed {
-        let state = self.epochs.due(&self.params, self.height.next());
+        let state = match &self.states {
+            States::Own(epochs) => epochs.due(&self.params, self.height.next()),
+            States::OfChain(state) => *state,
+        };
         Committed { range: self.range.root(), state, filters: self.filters }
     }
 
@@ -170,11 +227,7 @@ impl Fixture {
         }
         let work = self.params.genesis_target.work();
         self.range.push(mmr::Node::leaf(block.hash(), work, block.header.time));
-        let coin = |coin: &Spendable| {
-            let output = Output::pay(self.keys[coin.owner].public_key(), coin.value);
-            (coin.outpoint, Coin { output, height: coin.made, coinbase: false })
-        };
-        let spent: Vec<_> = spent.iter().map(coin).collect();
+        let spent: Vec<_> = spent.iter().map(|coin| self.coin(coin)).collect();
         self.filters = block_filter(&block, spent.iter().map(|(_, coin)| coin)).header(&self.filters);
         (self.tip, self.height) = (block.header, height);
         let created = Delta::created_by(&block, &txids, height);

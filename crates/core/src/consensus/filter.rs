@@ -16,5 +16,5 @@ pub fn block_filter<'a>(block: &Block, spent: impl IntoIterator<Item = &'a Coin>
     let made = block.transactions.iter().flat_map(|tx| &tx.outputs);
     let spent: Vec<&Output> = spent.into_iter().map(|coin| &coin.output).collect();
     let keys = made.chain(spent).filter_map(Output::key);
-    Filter::new(&block.hash(), keys.map(|key| key.0))
+    Filter::new(&block.hash(), keys.map(|key| &key.0))
 }

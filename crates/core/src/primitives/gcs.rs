@@ -53,14 +53,16 @@ pub enum FilterError {
 impl Filter {
     /// Builds the filter of `elements` for a block. Duplicates count once.
     pub fn new<T: AsRef<[u8]>>(block: &BlockHash, elements: impl IntoIterator<Item = T>) -> Self {
-        let mut elements: Vec<T> = elements.into_iter().collect();
-        elements.sort_unstable_by(|a, b| a.as_ref().cmp(b.as_ref()));
-        elements.dedup_by(|a, b| a.as_ref() == b.as_ref());
+        let hasher = hasher(block);
+        let hash = |element: T| (hasher.hash(element.as_ref()), element);
+        let mut hashed: Vec<(u64, T)> = elements.into_iter().map(hash).collect();
+        sort_distinct(&mut hashed);
         let mut bytes = Vec::new();
-        compact_size::write(&mut bytes, elements.len());
+        compact_size::write(&mut bytes, hashed.len());
         let mut bits = BitWriter { bytes, pending: 0, count: 0 };
         let mut last = 0;
-        for value in hashed(block, elements.len(), elements) {
+        for (hash, _) in &hashed {
+            let value = value(*hash, hashed.len());
             bits.write_step(value - last);
             last = value;
         }
@@ -109,7 +111,11 @@ impl Filter {
         elements: impl IntoIterator<Item = T>,
     ) -> Result<bool, FilterError> {
         let (count, bytes) = self.parts();
-        let mut wanted = hashed(block, count, elements).into_iter().peekable();
+        let hasher = hasher(block);
+        let mut wanted: Vec<u64> =
+            elements.into_iter().map(|element| value(hasher.hash(element.as_ref()), count)).collect();
+        wanted.sort_unstable();
+        let mut wanted = wanted.into_iter().peekable();
         let mut bits = BitReader { bytes, at: 0 };
         let mut value = 0;
         for element in 0..count {
@@ -148,47 +154,57 @@ pub fn filter_header(filter_hash: &FilterHash, previous: &FilterHeader) -> Filte
     FilterHeader::of(&[filter_hash.to_bytes(), previous.to_bytes()].concat())
 }
 
-/// The hashes of `elements` in a filter of `count` elements, sorted.
-fn hashed<T: AsRef<[u8]>>(block: &BlockHash, count: usize, elements: impl IntoIterator<Item = T>) -> Vec<u64> {
+/// Sorts elements by their hashes, which is the order of their values too, and leaves each once.
+fn sort_distinct<T: AsRef<[u8]>>(hashed: &mut Vec<(u64, T)>) {
+    hashed.sort_unstable_by_key(|(hash, _)| *hash);
+    // Hardly ever do others than duplicates have the same hash. Those come together too.
+    for alike in hashed.chunk_by_mut(|(one, _), (other, _)| one == other) {
+        alike.sort_unstable_by(|(_, one), (_, other)| one.as_ref().cmp(other.as_ref()));
+    }
+    hashed.dedup_by(|(a, one), (b, other)| a == b && one.as_ref() == other.as_ref());
+}
+
+/// What hashes the elements of a block's filter.
+fn hasher(block: &BlockHash) -> SipHasher24 {
     let half = |at: usize| block.as_bytes()[at..at + 8].iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte));
-    let hasher = SipHasher24::new_with_keys(half(0), half(8));
-    let range = u128::from(count as u64 * M);
+    SipHasher24::new_with_keys(half(0), half(8))
+}
+
+/// The number for an element with this hash in a filter of `count` elements.
+fn value(hash: u64, count: usize) -> u64 {
     // The high half of the product is as uniform over the range as a remainder, and cheaper.
-    let value = |element: T| ((u128::from(hasher.hash(element.as_ref())) * range) >> 64) as u64;
-    let mut values: Vec<u64> = elements.into_iter().map(value).collect();
-    values.sort_unstable();
-    values
+    ((u128::from(hash) * u128::from(count as u64 * M)) >> 64) as u64
 }
 
 /// Writes bits, the highest of each byte first.
 struct BitWriter {
     bytes: Vec<u8>,
-    /// The last bits, fewer than eight, that are not in `bytes` yet.
+    /// Its lowest `count` bits are the last ones, which are not in `bytes` yet.
     pending: u64,
-    /// How many bits `last` holds.
+    /// Fewer than 32.
     count: u32,
 }
 
 impl BitWriter {
+    /// Writes the lowest `bits` bits of `value`, at most 32; the others are 0.
     fn write(&mut self, value: u64, bits: u32) {
         self.pending = self.pending << bits | value;
         self.count += bits;
-        while self.count >= 8 {
-            self.count -= 8;
-            self.bytes.push((self.pending >> self.count) as u8);
+        if self.count >= u32::BITS {
+            self.count -= u32::BITS;
+            self.bytes.extend_from_slice(&((self.pending >> self.count) as u32).to_be_bytes());
         }
     }
 
     fn write_step(&mut self, step: u64) {
         (0..step >> P).for_each(|_| self.write(1, 1));
-        self.write(0, 1);
-        self.write(step & ((1 << P) - 1), P);
+        // With the 0 that ends these.
+        self.write(step & ((1 << P) - 1), P + 1);
     }
 
     fn finish(mut self) -> Vec<u8> {
-        if self.count > 0 {
-            self.write(0, 8 - self.count);
-        }
+        let last = (self.pending << (u32::BITS - self.count)) as u32;
+        self.bytes.extend_from_slice(&last.to_be_bytes()[..self.count.div_ceil(8) as usize]);
         self.bytes
     }
 }
@@ -289,6 +305,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Elements with the same hash are still told apart, wherever their duplicates stand.
+    #[test]
+    fn duplicates_go_and_collisions_stay() {
+        let mut hashed = vec![(7, "b"), (9, "d"), (7, "a"), (7, "b"), (1, "a"), (7, "a"), (7, "b")];
+        sort_distinct(&mut hashed);
+        assert_eq!(hashed, [(1, "a"), (7, "a"), (7, "b"), (9, "d")]);
     }
 
     #[test]

@@ -12,12 +12,14 @@ use crate::consensus::commitment::{self, Committed};
 use crate::consensus::params::Params;
 use crate::primitives::hash::{BlockHash, FilterHeader, LedgerRoot, StateRoot};
 use crate::primitives::height::Height;
-use crate::state::{Changes, SourceError, Table, Update, UpdateError};
+use crate::state::{Changes, Halves, SourceError, Table, Update, UpdateError};
 use crate::storage::{Batch, BlockKey, Database, Edge, StateHead, StoreError, TableChange};
 
 /// Changed coins from which on a step of the table ends, though no edge is reached: that bounds its memory, and the time for
 /// which it keeps the tip from going back.
 pub const STEP_CHANGES: usize = 1 << 16;
+/// Changed coins from which on two threads compute what becomes of the table.
+const HALVED_CHANGES: usize = 1 << 10;
 /// Epochs before the last edge of which the states are kept, so that a state can be served until the next one is buried.
 const KEPT_EPOCHS: u32 = 2;
 
@@ -102,8 +104,7 @@ impl StateTable {
     /// Makes the table that after block `to`, from which it differs by `changes`.
     fn write(&self, head: &StateHead, changes: &Changes, to: &BlockKey) -> Result<(), StoreError> {
         let (params, db) = (&self.params, &self.db);
-        let update = db.with_state_table(head.top, |source| Update::new(source, changes));
-        let update = update.map_err(|error| match error {
+        let update = self.update(head, changes).map_err(|error| match error {
             UpdateError::Source(SourceError::Read(error)) => error,
             other => db.corrupt(format!("the table of the state at height {}: {other}", head.height)),
         })?;
@@ -124,6 +125,25 @@ impl StateTable {
         }
         batch.put_state_head(&StateHead { height: to.height, top: update.top, oldest });
         db.store().commit(batch)
+    }
+
+    /// What becomes of the table where it differs by `changes`: if they are many, this thread and another compute a half each.
+    fn update(&self, head: &StateHead, changes: &Changes) -> Result<Update, UpdateError<StoreError>> {
+        let db = &self.db;
+        db.with_state_table(head.top, |source| {
+            let halves = if changes.len() < HALVED_CHANGES { None } else { Halves::new(source, changes)? };
+            let Some(halves) = halves else { return Update::new(source, changes) };
+            // Apart from the threads that check blocks, which would wait. A page has no other thread.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "state".to_owned()).build();
+            let Ok(pool) = pool else { return Update::new(source, changes) };
+            let mut right = None;
+            let left = pool.in_place_scope(|scope| {
+                scope.spawn(|_| right = Some(db.with_state_table(None, |source| halves.half(source, true))));
+                halves.half(source, false)
+            });
+            let right = right.unwrap_or_else(|| halves.half(source, true));
+            halves.join(left?, right?)
+        })
     }
 
     /// Where the table is, with no entries left in logs that it must not find.

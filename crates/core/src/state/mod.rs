@@ -57,4 +57,4 @@ pub use node::{Inner, Leaf, Node, StateId};
 pub use proof::{Page, StateProofError, Total};
 pub use source::{Source, SourceError};
 pub use table::Table;
-pub use update::{Rewritten, Update, UpdateError};
+pub use update::{Halves, Rewritten, Update, UpdateError};

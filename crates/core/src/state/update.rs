@@ -49,6 +49,11 @@ pub struct Rewritten {
     pub after: Option<Inner>,
 }
 
+/// Changes in the order of their keys.
+type Ordered<'a> = [(&'a Key, &'a Change)];
+/// Records that change, by prefix.
+type Records = BTreeMap<Prefix, Rewritten>;
+
 impl Update {
     /// The state after `changes` to that of `source`, which stays as it is.
     ///
@@ -56,15 +61,69 @@ impl Update {
     /// [`UpdateError`].
     pub fn new<E>(source: &Source<'_, E>, changes: &Changes) -> Result<Self, UpdateError<E>> {
         let changes: Vec<(&Key, &Change)> = changes.iter().collect();
-        let mut updater = Updater { source, records: BTreeMap::new() };
-        let top = updater.node(&Prefix::ALL, source.top, &changes)?;
+        Self::below(source, &Prefix::ALL, source.top, &changes)
+    }
+
+    /// The same of the coins that begin with `place`, where `node` is now.
+    fn below<E>(
+        source: &Source<'_, E>,
+        place: &Prefix,
+        node: Option<Node>,
+        changes: &Ordered<'_>,
+    ) -> Result<Self, UpdateError<E>> {
+        let mut updater = Updater { source, records: Records::new() };
+        let top = updater.node(place, node, changes)?;
         Ok(Self { top, records: updater.records })
+    }
+}
+
+/// An update in two halves that do not depend on each other, so that two threads can compute them.
+#[derive(Debug)]
+pub struct Halves<'a> {
+    /// What is above both.
+    inner: Inner,
+    changes: Vec<(&'a Key, &'a Change)>,
+}
+
+impl<'a> Halves<'a> {
+    /// Halves what [`Update::new`] does; `None` if the state has too few coins.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    pub fn new<E>(source: &Source<'_, E>, changes: &'a Changes) -> Result<Option<Self>, SourceError<E>> {
+        let Some(top) = source.top else { return Ok(None) };
+        Ok(match source.below(&Prefix::ALL, &top)? {
+            Below::Inner(inner) => Some(Self { inner, changes: changes.iter().collect() }),
+            Below::Bucket(_) => None,
+        })
+    }
+
+    /// Computes the left half, or the right one.
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn half<E>(&self, source: &Source<'_, E>, right: bool) -> Result<Update, UpdateError<E>> {
+        let [_, left_changes, right_changes, _] = parts(&self.inner, &self.changes);
+        let (node, changes) = if right { (self.inner.right, right_changes) } else { (self.inner.left, left_changes) };
+        Update::below(source, &self.inner.prefix.child(right), Some(node), changes)
+    }
+
+    /// The whole update.
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn join<E>(self, left: Update, mut right: Update) -> Result<Update, UpdateError<E>> {
+        let mut records = left.records;
+        records.append(&mut right.records);
+        let [before, _, _, after] = parts(&self.inner, &self.changes);
+        let top = above(&mut records, &self.inner, [left.top, right.top], [before, after])?;
+        Ok(Update { top, records })
     }
 }
 
 struct Updater<'a, E> {
     source: &'a Source<'a, E>,
-    records: BTreeMap<Prefix, Rewritten>,
+    records: Records,
 }
 
 impl<E> Updater<'_, E> {
@@ -73,45 +132,64 @@ impl<E> Updater<'_, E> {
         &mut self,
         place: &Prefix,
         node: Option<Node>,
-        changes: &[(&Key, &Change)],
+        changes: &Ordered<'_>,
     ) -> Result<Option<Node>, UpdateError<E>> {
         if changes.is_empty() {
             return Ok(node);
         }
         let below = node.map_or(Ok(Below::Bucket(Vec::new())), |node| self.source.below(place, &node))?;
         match below {
-            Below::Bucket(leaves) => self.build(merge(leaves, changes)?.iter().map(coin)),
-            Below::Inner(inner) => self.inner(&inner, changes),
-        }
-    }
-
-    /// The same, where `inner` is. It may go, and coins may come beside it, which have fewer bits in common with it.
-    fn inner(&mut self, inner: &Inner, changes: &[(&Key, &Change)]) -> Result<Option<Node>, UpdateError<E>> {
-        let [left, right] = [false, true].map(|side| inner.prefix.child(side));
-        let begin = changes.partition_point(|(key, _)| *key < left.first());
-        let middle = changes.partition_point(|(key, _)| *key < right.first());
-        let end = changes.partition_point(|(key, _)| **key <= right.last());
-        let before = merge(Vec::new(), &changes[..begin])?;
-        let after = merge(Vec::new(), &changes[end..])?;
-        // Unless it is made again.
-        self.records.entry(inner.prefix).or_default().before = Some(*inner);
-        let left = self.node(&left, Some(inner.left), &changes[begin..middle])?.map(|node| (left, node));
-        let right = self.node(&right, Some(inner.right), &changes[middle..end])?.map(|node| (right, node));
-        self.build(before.iter().map(coin).chain(left).chain(right).chain(after.iter().map(coin)))
-    }
-
-    /// The node over these, in order. New records are noted.
-    fn build(&mut self, parts: impl Iterator<Item = (Prefix, Node)>) -> Result<Option<Node>, UpdateError<E>> {
-        let mut builder = Builder::new(|inner: &Inner, node: &Node| {
-            if node.count > BUCKET {
-                self.records.entry(inner.prefix).or_default().after = Some(*inner);
+            Below::Bucket(leaves) => build(&mut self.records, merge(leaves, changes)?.iter().map(coin)),
+            Below::Inner(inner) => {
+                let [before, left, right, after] = parts(&inner, changes);
+                let left = self.node(&inner.prefix.child(false), Some(inner.left), left)?;
+                let right = self.node(&inner.prefix.child(true), Some(inner.right), right)?;
+                above(&mut self.records, &inner, [left, right], [before, after])
             }
-        });
-        for (place, node) in parts {
-            builder.push(place, node)?;
         }
-        Ok(builder.finish()?)
     }
+}
+
+/// The changes before those below a node, those on its left and on its right, and those after it.
+fn parts<'a, 'b>(inner: &Inner, changes: &'b Ordered<'a>) -> [&'b Ordered<'a>; 4] {
+    let [left, right] = [false, true].map(|side| inner.prefix.child(side));
+    let (before, rest) = changes.split_at(changes.partition_point(|(key, _)| *key < left.first()));
+    let (on_left, rest) = rest.split_at(rest.partition_point(|(key, _)| *key < right.first()));
+    let (on_right, after) = rest.split_at(rest.partition_point(|(key, _)| **key <= right.last()));
+    [before, on_left, on_right, after]
+}
+
+/// The node where `inner` was, of which the sides have become these. It may go, and coins may come beside it, which have
+/// fewer bits in common with it.
+fn above<E>(
+    records: &mut Records,
+    inner: &Inner,
+    sides: [Option<Node>; 2],
+    beside: [&Ordered<'_>; 2],
+) -> Result<Option<Node>, UpdateError<E>> {
+    let [before, after] = beside.map(|changes| merge(Vec::new(), changes));
+    let (before, after) = (before?, after?);
+    // Unless it is made again.
+    records.entry(inner.prefix).or_default().before = Some(*inner);
+    let sides = [false, true].into_iter().zip(sides);
+    let sides = sides.filter_map(|(side, node)| Some((inner.prefix.child(side), node?)));
+    build(records, before.iter().map(coin).chain(sides).chain(after.iter().map(coin)))
+}
+
+/// The node over these, in order. New records are noted.
+fn build<E>(
+    records: &mut Records,
+    parts: impl Iterator<Item = (Prefix, Node)>,
+) -> Result<Option<Node>, UpdateError<E>> {
+    let mut builder = Builder::new(|inner: &Inner, node: &Node| {
+        if node.count > BUCKET {
+            records.entry(inner.prefix).or_default().after = Some(*inner);
+        }
+    });
+    for (place, node) in parts {
+        builder.push(place, node)?;
+    }
+    Ok(builder.finish()?)
 }
 
 fn coin(leaf: &Leaf) -> (Prefix, Node) {
@@ -119,7 +197,7 @@ fn coin(leaf: &Leaf) -> (Prefix, Node) {
 }
 
 /// The coins that `leaves` are after `changes`; both are in order.
-fn merge<E>(leaves: Vec<Leaf>, changes: &[(&Key, &Change)]) -> Result<Vec<Leaf>, UpdateError<E>> {
+fn merge<E>(leaves: Vec<Leaf>, changes: &Ordered<'_>) -> Result<Vec<Leaf>, UpdateError<E>> {
     let mut merged = Vec::with_capacity(leaves.len() + changes.len());
     let mut leaves = leaves.into_iter().peekable();
     for (key, change) in changes {

@@ -1,11 +1,15 @@
 //! The tree follows from the coins alone, however they came.
 
+use std::convert::Infallible;
+
 use cairn_core::consensus::coins::{Coin, Delta};
 use cairn_core::primitives::amount::Amount;
 use cairn_core::primitives::hash::Hash256;
 use cairn_core::primitives::tx::Output;
 use cairn_core::state::node::Overflow;
-use cairn_core::state::{BuildError, Builder, Change, Changes, Inner, Node, Prefix, StateId, Table, UpdateError};
+use cairn_core::state::{
+    BuildError, Builder, Change, Changes, Halves, Inner, Node, Prefix, StateId, Table, Update, UpdateError,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -39,6 +43,12 @@ proptest! {
             let next = coins(next.into_iter().map(|leaf| *now.get(&leaf.key).unwrap_or(&leaf)));
             let changes = changes(&now, &next);
             let before = grown.clone();
+            let update = before.with_source(|source| Update::new(source, &changes)).unwrap();
+            if let Some(halves) = before.with_source(|source| Halves::new(source, &changes)).unwrap() {
+                let half = |right| before.with_source(|source| halves.half(source, right)).unwrap();
+                let (left, right) = (half(false), half(true));
+                prop_assert_eq!(halves.join::<Infallible>(left, right).unwrap(), update);
+            }
             grown.apply(&changes).unwrap();
             prop_assert_eq!(&grown, &table(&next), "coins, records and top");
             prop_assert_eq!(StateId::new(HEIGHT, block(), grown.top()).root, root(&next));

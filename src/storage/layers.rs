@@ -10,7 +10,7 @@ use super::{Database, StoreError};
 use crate::state::Key;
 
 /// A key and its value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
+type Entry<'a> = (&'a [u8], &'a [u8]);
 
 /// After all keys of a kind, without the byte for it.
 const END: [u8; Key::LEN + 3] = [0xff; Key::LEN + 3];
@@ -38,7 +38,10 @@ struct Layer {
 struct Stretch {
     first: Vec<u8>,
     last: Vec<u8>,
-    entries: Vec<Entry>,
+    /// Keys and values, one after another.
+    bytes: Vec<u8>,
+    /// Where a key begins, where its value does, and where that ends.
+    entries: Vec<[usize; 3]>,
 }
 
 impl<'a> Layers<'a> {
@@ -64,25 +67,28 @@ impl<'a> Layers<'a> {
             for (place, layer) in self.layers.iter_mut().enumerate() {
                 if !layer.ahead.has(&from) {
                     let (least, end) = if place == 0 { (least, last) } else { (of_log, &END[..]) };
-                    layer.ahead = Stretch::read(self.db, &layer.prefix, (&from, end), least)?;
+                    layer.ahead.read(self.db, &layer.prefix, (&from, end), least)?;
                 }
             }
             // Up to where every layer was read.
             let reached = self.layers.iter().map(|layer| &layer.ahead.last[..]).fold(last, Ord::min);
-            let mut merged: Vec<&Entry> = Vec::new();
+            let left = count - found.len();
+            // Only logs hide entries.
+            let most = if self.layers.len() == 1 { left } else { usize::MAX };
+            let mut merged: Vec<Entry<'_>> = Vec::new();
             for layer in &self.layers {
-                let entries = layer.ahead.between(&from, reached);
-                if !merged.is_empty() && !entries.is_empty() {
+                let mut entries = layer.ahead.between(&from, reached).take(most).peekable();
+                if !merged.is_empty() && entries.peek().is_some() {
                     // The sort is stable, so of equal keys the later layer's comes first, and stays.
-                    merged = entries.iter().chain(merged).collect();
-                    merged.sort_by(|(one, _), (other, _)| one.cmp(other));
+                    merged = entries.chain(merged).collect();
+                    merged.sort_by_key(|(key, _)| *key);
                     merged.dedup_by(|(hidden, _), (kept, _)| hidden == kept);
                 } else {
                     merged.extend(entries);
                 }
             }
             let there = merged.into_iter().filter(|(_, value)| !value.is_empty());
-            for (key, value) in there.take(count - found.len()) {
+            for (key, value) in there.take(left) {
                 found.push(decode(key, value)?);
             }
             if reached == last || found.len() == count {
@@ -96,9 +102,18 @@ impl<'a> Layers<'a> {
 }
 
 impl Stretch {
-    /// Reads the first `limit` entries between two keys.
-    fn read(db: &Database, prefix: &[u8], (first, last): (&[u8], &[u8]), limit: usize) -> Result<Self, StoreError> {
-        let mut entries = Vec::new();
+    /// Reads the first `limit` entries between two keys in place of what it has.
+    fn read(
+        &mut self,
+        db: &Database,
+        prefix: &[u8],
+        (first, last): (&[u8], &[u8]),
+        limit: usize,
+    ) -> Result<(), StoreError> {
+        // If that fails, nothing is there.
+        let Self { mut bytes, mut entries, .. } = std::mem::take(self);
+        bytes.clear();
+        entries.clear();
         // What both have in common narrows what is looked through.
         let common = first.iter().zip(last).take_while(|(first, last)| first == last).count();
         let [narrow, from] = [&first[..common], first].map(|end| [prefix, end].concat());
@@ -107,11 +122,17 @@ impl Stretch {
             if rest > last {
                 return Some(ControlFlow::Break(()));
             }
-            entries.push((rest.to_vec(), value.to_vec()));
+            let at = bytes.len();
+            entries.push([at, at + rest.len(), at + rest.len() + value.len()]);
+            bytes.extend_from_slice(rest);
+            bytes.extend_from_slice(value);
             Some(if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
-        let end = entries.last().filter(|_| entries.len() == limit).map_or(last, |(key, _)| key);
-        Ok(Self { first: first.to_vec(), last: end.to_vec(), entries })
+        let end =
+            entries.last().filter(|_| entries.len() == limit).map_or(last, |[key, value, _]| &bytes[*key..*value]);
+        let (first, last) = (first.to_vec(), end.to_vec());
+        *self = Self { first, last, bytes, entries };
+        Ok(())
     }
 
     /// Whether it begins with or before `key`, and does not end before it.
@@ -120,9 +141,10 @@ impl Stretch {
     }
 
     /// The entries from one key to another.
-    fn between(&self, first: &[u8], last: &[u8]) -> &[Entry] {
-        let begin = self.entries.partition_point(|(key, _)| &key[..] < first);
-        let end = self.entries.partition_point(|(key, _)| &key[..] <= last);
-        &self.entries[begin..end]
+    fn between<'a>(&'a self, first: &[u8], last: &[u8]) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+        let key = |[key, value, _]: &[usize; 3]| &self.bytes[*key..*value];
+        let begin = self.entries.partition_point(|at| key(at) < first);
+        let end = self.entries.partition_point(|at| key(at) <= last);
+        self.entries[begin..end].iter().map(|[key, value, end]| (&self.bytes[*key..*value], &self.bytes[*value..*end]))
     }
 }

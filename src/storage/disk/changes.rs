@@ -9,11 +9,15 @@ use hashbrown::hash_table::Entry;
 
 use super::large::Place;
 use super::value::Stored;
+use crate::storage::{Batch, Write};
 
 /// Flags of a change: it puts a value, the key was not there before, the value is in the file of large values.
 const PUT: u8 = 1;
 const NEW: u8 = 2;
 const LARGE: u8 = 4;
+
+/// Bytes of a change in a log, besides its key and value.
+const HEAD_BYTES: usize = 9;
 
 /// A write or removal of a key.
 #[derive(Debug, Clone, Copy)]
@@ -125,6 +129,21 @@ impl Window {
         let mut changes = Changes(bytes);
         changes.by_ref().for_each(|change| window.record(change));
         changes.0.is_empty().then_some(window)
+    }
+
+    /// Makes room for the changes of a batch at once: a table that grows by steps hashes at each all that it has.
+    pub fn reserve(&mut self, batch: &Batch) {
+        let Self { log, kinds, hasher } = self;
+        let (mut counts, mut bytes) = ([0; 1 << u8::BITS], 0);
+        for Write { key, value, .. } in batch.writes() {
+            counts[usize::from(kind(key))] += 1;
+            bytes += HEAD_BYTES + key.len() + value.map_or(0, <[u8]>::len);
+        }
+        log.0.reserve(bytes);
+        for (kind, count) in (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0) {
+            let table = &mut kinds.entry(kind).or_default().table;
+            table.reserve(count, |at| hasher.hash_one(log.at(*at).key));
+        }
     }
 
     /// Adds a change. Removing a new key cancels both.

@@ -414,10 +414,10 @@ impl PageScan {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], of the store with these pages.
-    pub fn next(&mut self, pages: &Pages) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
+    pub fn next(&mut self, pages: &Pages) -> Result<Option<(&[u8], Stored<'_>)>, StoreError> {
         while let Some(value) = pages.next(&mut self.entries, &self.page)? {
             if self.entries.key() >= &self.from[..] {
-                return Ok(Some((self.entries.key().to_vec(), value.to_value())));
+                return Ok(Some((self.entries.key(), value)));
             }
         }
         Ok(None)

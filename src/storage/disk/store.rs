@@ -10,7 +10,6 @@
 //! Changes that wait or are being written take at most [`BACKLOG_BYTES`] of memory: a commit waits for room. If the
 //! disk fails, every later commit fails, the data in memory stay readable, and the owner is notified immediately.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -23,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::{LargeValues, SEGMENT_BYTES};
-use super::pages::{self, Names, PageScan, Pages};
+use super::pages::{self, Pages};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -349,38 +348,87 @@ impl Shared {
         (found, end)
     }
 
-    /// Visits what is not on the disk yet and what is, as one. Both come sorted: each key compares as `order` with those after
-    /// it. Where both have a key, the disk's value is out of date. The disk's entries end at the first `None`.
+    /// Visits what is not on the disk yet and what is from a key on, as one, in the order of keys. Where both have a key, the
+    /// disk's value is out of date. The disk's entries end at the first that is not due.
     fn merge(
         &self,
-        order: Ordering,
+        recent: Unwritten,
+        mut from: Vec<u8>,
+        is_due: impl Fn(&[u8]) -> bool,
+        visit: Visitor<'_>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let (mut recent, mut names) = (recent.into_iter().peekable(), None);
+        'pages: loop {
+            let (mut page, last) = self.pages.page_at(&from, &mut names)?;
+            while let Some((key, value)) = page.next(&self.pages)? {
+                if !is_due(key) {
+                    break 'pages;
+                }
+                let mut is_old = false;
+                while let Some((newer, value)) = recent.next_if(|(newer, _)| &newer[..] <= key) {
+                    is_old = newer == key;
+                    if self.show(&newer, value.as_ref().map(Value::as_stored), visit)?.is_break() {
+                        return Ok(ControlFlow::Break(()));
+                    }
+                }
+                if !is_old && self.show(key, Some(value), visit)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let Some(last) = last else { break };
+            // The least key after the last of the page.
+            from = [&last[..], &[0]].concat();
+        }
+        for (key, value) in recent {
+            if self.show(&key, value.as_ref().map(Value::as_stored), visit)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// The same from the last key to the first. Both come in this order; the disk's entries end at the first `None`.
+    fn merge_back(
+        &self,
         recent: impl Iterator<Item = (Vec<u8>, Option<Value>)>,
         mut disk: impl FnMut() -> Result<Option<(Vec<u8>, Value)>, StoreError>,
         visit: Visitor<'_>,
-    ) -> Result<ControlFlow<()>, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut recent = recent.peekable();
         let mut on_disk = disk()?;
         loop {
-            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key.cmp(other) != order.reverse());
+            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key >= other);
             let (key, value) = match recent.next_if(|(key, _)| is_first(key)) {
                 Some((key, value)) => {
                     if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
                         on_disk = disk()?;
                     }
-                    let Some(value) = value else { continue };
                     (key, value)
                 }
                 None => {
-                    let Some(entry) = on_disk.take() else { return Ok(ControlFlow::Continue(())) };
+                    let Some((key, value)) = on_disk.take() else { return Ok(()) };
                     on_disk = disk()?;
-                    entry
+                    (key, Some(value))
                 }
             };
-            let Some(value) = self.read(value)? else { continue };
-            if visit(&key, &value).is_break() {
-                return Ok(ControlFlow::Break(()));
+            if self.show(&key, value.as_ref().map(Value::as_stored), visit)?.is_break() {
+                return Ok(());
             }
         }
+    }
+
+    /// Shows an entry to the visitor, unless it is removed, or its value was pruned since it was found.
+    fn show(&self, key: &[u8], value: Option<Stored<'_>>, visit: Visitor<'_>) -> Result<ControlFlow<()>, StoreError> {
+        let large;
+        let value = match value {
+            Some(Stored::Small(bytes)) => Some(bytes),
+            Some(Stored::Large(place)) => {
+                large = self.large.read(place)?;
+                large.as_deref()
+            }
+            None => None,
+        };
+        Ok(value.map_or(ControlFlow::Continue(()), |value| visit(key, value)))
     }
 }
 
@@ -436,9 +484,7 @@ impl Store for SledStore {
             // mostly wants few, so what is in memory is copied a part at a time.
             let (recent, end) = shared.unwritten_under(prefix, &from, UNWRITTEN_AT_ONCE);
             let is_due = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key <= &end[..]);
-            let mut disk = DiskScan { pages: &shared.pages, from: Some(from), names: None, page: PageScan::default() };
-            let disk = || Ok(disk.next()?.filter(|(key, _)| is_due(key)));
-            let flow = shared.merge(Ordering::Less, recent.into_iter(), disk, visit)?;
+            let flow = shared.merge(recent, from, is_due, visit)?;
             match end {
                 Some(end) if flow.is_continue() => from = [&end[..], &[0]].concat(),
                 _ => return Ok(()),
@@ -453,7 +499,7 @@ impl Store for SledStore {
         let recent = recent.into_iter().rev().filter(|(key, _)| &key[..] < before);
         let mut disk = DiskScanBack::new(&shared.pages, before);
         let disk = || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix)));
-        shared.merge(Ordering::Greater, recent, disk, visit).map(drop)
+        shared.merge_back(recent, disk, visit)
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -482,6 +528,7 @@ impl Store for SledStore {
             large.push(place);
         }
         let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
+        recent.pending.reserve(&batch);
         for (Write { key, value, is_new, .. }, place) in batch.writes().zip(large) {
             let value = value.map(|value| place.map_or(Stored::Small(value), Stored::Large));
             recent.pending.record(Change { key, value, is_new });
@@ -530,31 +577,6 @@ impl Store for SledStore {
 
     fn dir(&self) -> PathBuf {
         self.shared.pages.tree.dir().to_owned()
-    }
-}
-
-/// The entries on the disk from a key on, a page at a time.
-struct DiskScan<'a> {
-    pages: &'a Pages,
-    /// Where the next page begins; `None` after the last.
-    from: Option<Vec<u8>>,
-    /// The names of the pages from there on, after the first.
-    names: Option<Names>,
-    page: PageScan,
-}
-
-impl DiskScan<'_> {
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
-        loop {
-            if let Some(entry) = self.page.next(self.pages)? {
-                return Ok(Some(entry));
-            }
-            let Some(from) = self.from.take() else { return Ok(None) };
-            let last;
-            (self.page, last) = self.pages.page_at(&from, &mut self.names)?;
-            // The least key after the last of the page.
-            self.from = last.map(|last| [&last[..], &[0]].concat());
-        }
     }
 }
 

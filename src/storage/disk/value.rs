@@ -20,6 +20,15 @@ pub(super) enum Stored<'a> {
     Large(Place),
 }
 
+impl Value {
+    pub(super) fn as_stored(&self) -> Stored<'_> {
+        match self {
+            Self::Small(bytes) => Stored::Small(bytes),
+            Self::Large(place) => Stored::Large(*place),
+        }
+    }
+}
+
 impl Stored<'_> {
     pub(super) fn to_value(self) -> Value {
         match self {

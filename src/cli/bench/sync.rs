@@ -30,6 +30,8 @@ const EMPTY_FETCHED_SECS: f64 = 5.2;
 /// Blocks of payments, and the payments in each.
 const FULL_BLOCKS: u32 = 200;
 const PAYMENTS: u32 = 1_500;
+/// Blocks of an epoch on a network where these blocks have states; on another they are too few to have one.
+const SHORT_EPOCH: u32 = 20;
 /// Lengths to which chains of headers grow.
 const HEADERS: [usize; 3] = [1_000, 10_000, 100_000];
 
@@ -41,7 +43,8 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let about = "\
 Synchronisation, between two nodes of this process over loopback. References: for empty blocks, a node in C++ (its own
 figures, not measured here); for full blocks made known, their signatures alone, on all cores; for full blocks fetched,
-the same blocks made known to a node without a network; for headers, a verifier who keeps none.";
+the same blocks made known to a node without a network, and where a root over all coins is computed for them, without that; for
+headers, a verifier who keeps none.";
     Ok((about.to_owned(), figures))
 }
 
@@ -75,27 +78,47 @@ async fn full_blocks() -> anyhow::Result<Vec<Figure>> {
     let checks = payments::signature_checks(&params, &coins);
     let alone = shortest(20, &mut [Box::new(|| assert_eq!(keys::verify_all(black_box(&checks)), Ok(())))]);
     let signatures = f64::from(PAYMENTS) / alone[0].as_secs_f64();
-    let mut chain = Fixture::new(PAYMENTS as usize);
+    let spec = GenesisSpec::regtest();
+    let without = fetched(spec.clone()).await?;
+    let with = fetched(GenesisSpec { epoch_blocks: SHORT_EPOCH, ..spec }).await?;
+    let name = |what| format!("{FULL_BLOCKS} blocks of {PAYMENTS} payments {what}");
+    let states = format!("  with a root over all coins every {SHORT_EPOCH} blocks");
+    Ok(vec![
+        Figure::rate(name("made known"), without.told, "payments/s", signatures),
+        Figure::rate(name("fetched"), without.fetched, "payments/s", without.told),
+        without.busy,
+        Figure::rate(states, with.fetched, "payments/s", without.fetched),
+        with.busy,
+    ])
+}
+
+/// Payments a second of full blocks.
+struct Rates {
+    /// Made known to a node without a network.
+    told: f64,
+    /// Fetched by another from that node.
+    fetched: f64,
+    /// Cores that were busy meanwhile.
+    busy: Figure,
+}
+
+async fn fetched(spec: GenesisSpec) -> anyhow::Result<Rates> {
+    let mut chain = Fixture::of(spec, PAYMENTS as usize);
     let params = chain.params.clone();
     let blocks: Vec<Block> = (0..FULL_BLOCKS).map(|_| chain.pay(chain.coins())).collect();
     let payments = f64::from(FULL_BLOCKS * PAYMENTS);
-
     let first = Node::start(&params).await?;
     let start = Instant::now();
     for block in blocks {
         first.handle().command(move |reply| Command::SubmitBlock(block, reply)).await??;
     }
+    first.reached(Height::from_u32(FULL_BLOCKS)).await?;
     let told = payments / start.elapsed().as_secs_f64();
     let busy = Busy::start()?;
     let fetched = payments / fetch(&params, &first, Height::from_u32(FULL_BLOCKS)).await?.as_secs_f64();
     let busy = busy.figure()?;
     first.stop().await?;
-    let name = |what| format!("{FULL_BLOCKS} blocks of {PAYMENTS} payments {what}");
-    Ok(vec![
-        Figure::rate(name("made known"), told, "payments/s", signatures),
-        Figure::rate(name("fetched"), fetched, "payments/s", told),
-        busy,
-    ])
+    Ok(Rates { told, fetched, busy })
 }
 
 /// Headers accepted into a node's tree and store, message by message, compared with a verifier that only checks them.

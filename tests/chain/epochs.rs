@@ -9,7 +9,7 @@ use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
 use cairn::primitives::time::UnixTime;
-use cairn::primitives::tx::Output;
+use cairn::primitives::tx::{OutPoint, Output};
 use cairn::state::{KeyRange, Leaf, Source};
 use cairn::storage::{Batch, Database, MemoryStore, Store, StoreError};
 use cairn_testkit::{Ledger, funded, public};
@@ -204,6 +204,35 @@ fn the_last_states_can_be_read_while_the_table_moves_on_and_back() {
     follow(&chain);
     assert_eq!(kept(&chain, 15), Some(coins_of(&other)));
     check(&chain);
+}
+
+/// So many coins come, and go again, that two threads compute the table.
+#[test]
+fn a_table_of_many_changes_is_that_of_the_blocks() {
+    const OUTPUTS: u32 = 300;
+    let mut chain = Chain::open(params(), Arc::new(MemoryStore::new())).unwrap();
+    chain.await_states().unwrap();
+    let mut ledger = Ledger::on(&params());
+    let each = Output::pay(public(1), Amount::from_grains(COIN / u64::from(OUTPUTS)));
+    let spread: Vec<_> =
+        (1..=4).map(|n| ledger.payment(&[ledger.allocation(n)], vec![each.clone(); OUTPUTS as usize])).collect();
+    let txids: Vec<_> = spread.iter().map(|tx| tx.txid()).collect();
+    for turn in 1..=2 {
+        let payments = if turn == 1 {
+            spread.clone()
+        } else {
+            let coins = |txid| (0..OUTPUTS - 10).map(|index| OutPoint { txid, index }).collect::<Vec<_>>();
+            txids.iter().map(|txid| ledger.payment(&coins(*txid), vec![each.clone()])).collect()
+        };
+        let block = ledger.block(payments);
+        ledger.append(&block);
+        accept(&mut chain, &block);
+        ledger.extend(EPOCH - 1, 1).iter().for_each(|block| drop(accept(&mut chain, block)));
+        let edge = next_edge(&chain);
+        chain.state_ready(&edge).unwrap();
+        assert_eq!(kept(&chain, turn * EPOCH), Some(coins_of(&ledger)));
+        check(&chain);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::storage::{BlockKey, StateBase, StoreError};
 /// Options of `cairn bench epochs`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
-    /// Numbers of coins at which edges are measured; ten million take some minutes, and 2.5 GB on the disk
+    /// Numbers of coins at which edges are measured; ten million take some minutes, and 2 GB on the disk
     #[arg(
         long,
         value_delimiter = ',',

@@ -131,15 +131,16 @@ impl Window {
         changes.0.is_empty().then_some(window)
     }
 
-    /// Makes room for the changes of a batch at once: a table that grows by steps hashes at each all that it has.
-    pub fn reserve(&mut self, batch: &Batch) {
+    /// Makes room for the changes of a batch at once, whose large values, so many bytes, are kept elsewhere: a table that grows
+    /// by steps hashes at each all that it has.
+    pub fn reserve(&mut self, batch: &Batch, large_bytes: usize) {
         let Self { log, kinds, hasher } = self;
         let (mut counts, mut bytes) = ([0; 1 << u8::BITS], 0);
         for Write { key, value, .. } in batch.writes() {
             counts[usize::from(kind(key))] += 1;
             bytes += HEAD_BYTES + key.len() + value.map_or(0, <[u8]>::len);
         }
-        log.0.reserve(bytes);
+        log.0.reserve(bytes.saturating_sub(large_bytes));
         for (kind, count) in (0..=u8::MAX).zip(counts).filter(|(_, count)| *count > 0) {
             let table = &mut kinds.entry(kind).or_default().table;
             table.reserve(count, |at| hasher.hash_one(log.at(*at).key));

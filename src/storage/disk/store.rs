@@ -528,7 +528,7 @@ impl Store for SledStore {
             large.push(place);
         }
         let mut recent = shared.windows.write().unwrap_or_else(PoisonError::into_inner);
-        recent.pending.reserve(&batch);
+        recent.pending.reserve(&batch, large_bytes);
         for (Write { key, value, is_new, .. }, place) in batch.writes().zip(large) {
             let value = value.map(|value| place.map_or(Stored::Small(value), Stored::Large));
             recent.pending.record(Change { key, value, is_new });

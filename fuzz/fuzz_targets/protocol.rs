@@ -46,8 +46,13 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
 });
 
 fn full(script: Script) {
-    let config =
-        Config { id: NodeId([200; 32]), listens: vec![PeerAddr::tcp_port(7331)], max_inbound: 6, outbound_target: 2, ..Config::default() };
+    let config = Config {
+        id: NodeId([200; 32]),
+        listens: vec![PeerAddr::tcp_port(7331)],
+        max_inbound: 6,
+        outbound_target: 2,
+        ..Config::default()
+    };
     let node = Node::new(fresh_chain(), fresh_pool(), config, now(MonoTime::START)).expect("memory does not fail");
     let mut driver = Driver::new(node);
     driver.run(script);

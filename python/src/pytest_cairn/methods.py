@@ -1437,8 +1437,9 @@ class Methods:
         return result
 
     def importmempool(self, filepath: str) -> dict[str, Any]:
-        """Reads a file that savemempool wrote. The node checks its transactions as if they were new, in the moments
-        after the answer, which is an empty object.
+        """Reads a file that savemempool wrote. As with its own when it starts, the node takes transactions that pay
+        less than the least fee, and replaces none that wait. It checks them in the moments after the answer,
+        which is an empty object.
         """
         result: dict[str, Any] = self.call("importmempool", [filepath])
         return result

@@ -111,8 +111,8 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[required("filepath", Kind::Text, "The path of the file, where the node runs.")],
         result: Shape::Map(&Shape::Any),
-        about: "Reads a file that savemempool wrote, as the node does with its own when it starts: transactions need not pay the \
-                least fee, and replace none that wait. It checks them in the moments after the answer, which is an empty object.",
+        about: "Reads a file that savemempool wrote. As with its own when it starts, the node takes transactions that pay less than \
+                the least fee, and replaces none that wait. It checks them in the moments after the answer, which is an empty object.",
         run: |api, args| Box::pin(import_mempool(api, args)),
     },
 ];

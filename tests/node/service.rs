@@ -149,46 +149,38 @@ fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
 #[test]
 fn a_closed_terminal_ends_a_node_in_order_unless_it_is_told_to_ignore_that() {
     let place = Place::new();
-    let node = place.node("node", &[]);
+    // Those who run the tests may ignore it, as nohup does, and that is inherited.
+    let node = place.node_with("node", &[], |command| start_by(command, &["env", "--default-signal=HUP"]));
     node.generate(3, &payee());
     node.signal("HUP");
     assert!(node.wait().success(), "it was stopped in order");
 
-    let node = place.node_with("node", &[], |command| {
-        let program = command.get_program().to_owned();
-        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(program).args(args);
-        copy_environment(command, &mut shell);
-        *command = shell;
-    });
+    let ignoring = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh"];
+    let node = place.node_with("node", &[], |command| start_by(command, &ignoring));
     node.signal("HUP");
     node.generate(1, &payee());
     assert_eq!(node.tip().0, 4);
     assert!(node.terminate().success());
 }
 
-/// Has `to` run with the variables, directory and streams of a command of [`Place`].
-fn copy_environment(from: &Command, to: &mut Command) {
-    for (name, value) in from.get_envs() {
+/// Has a command of [`Place`] started by another program, which becomes it.
+fn start_by(command: &mut Command, starter: &[&str]) {
+    let mut by = Command::new(starter[0]);
+    by.args(&starter[1..]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
         match value {
-            Some(value) => to.env(name, value),
-            None => to.env_remove(name),
+            Some(value) => by.env(name, value),
+            None => by.env_remove(name),
         };
     }
-    to.current_dir(from.get_current_dir().unwrap()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    by.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    *command = by;
 }
 
 /// Starts a node under a shell's `ulimit`.
 fn limited(place: &Place, limit: &str, args: &[&str]) -> Node {
-    place.node_with("node", args, |command| {
-        let program = command.get_program().to_owned();
-        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit {limit}; exec \"$@\""), "sh"]).arg(program).args(args);
-        copy_environment(command, &mut shell);
-        *command = shell;
-    })
+    let starter = ["sh", "-c", &format!("ulimit {limit}; exec \"$@\""), "sh"];
+    place.node_with("node", args, |command| start_by(command, &starter))
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn start(network: &Network) -> Node {
         .spawn()
         .expect("CAIRN names the program");
     let mut node = Node { process, address: String::new() };
-    let mut lines = BufReader::new(node.process.stderr.take().expect("it is piped")).lines().map(|line| line.expect("text"));
+    let mut lines =
+        BufReader::new(node.process.stderr.take().expect("it is piped")).lines().map(|line| line.expect("text"));
     let told = lines.find(|line| line.contains("waiting for miners")).expect("the node serves miners");
     node.address = told.rsplit_once("address=").expect("it says where").1.to_owned();
     // A reader that stops reading would stop the log.

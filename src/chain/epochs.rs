@@ -17,7 +17,7 @@ use crate::storage::{Batch, BlockKey, Database, Edge, StateHead, StoreError, Tab
 
 /// Changed coins from which on a step of the table ends, though no edge is reached: that bounds its memory, and the time for
 /// which it keeps the tip from going back.
-pub const STEP_CHANGES: usize = 1 << 16;
+const STEP_CHANGES: usize = 1 << 16;
 /// Changed coins from which on two threads compute what becomes of the table.
 const HALVED_CHANGES: usize = 1 << 10;
 /// Epochs before the last edge of which the states are kept, so that a state can be served until the next one is buried.
@@ -48,7 +48,7 @@ impl StateTable {
     }
 
     /// Moves the table towards the coins after the last edge of the best chain, by one write: up to an edge, or by as few
-    /// blocks as change `most` coins ([`STEP_CHANGES`]).
+    /// blocks as change `most` coins.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if the blocks do not follow from the table; the store's own.
@@ -73,6 +73,20 @@ impl StateTable {
         let Some(block) = block else { return Ok(Step::Idle) };
         self.write(&head, &changes, &block)?;
         Ok(if height == edge { Step::Edge(block) } else { Step::Between })
+    }
+
+    /// Moves the table to the next edge, if the best chain has come to one.
+    ///
+    /// # Errors
+    /// As [`StateTable::advance`].
+    pub fn next_edge(&self) -> Result<Option<BlockKey>, StoreError> {
+        loop {
+            match self.advance(STEP_CHANGES)? {
+                Step::Between => {}
+                Step::Edge(block) => return Ok(Some(block)),
+                Step::Idle => return Ok(None),
+            }
+        }
     }
 
     /// Calls `work` while the table stays. `None` if it moves just now.
@@ -232,7 +246,7 @@ impl Chain {
             if let Some(state) = self.db.edge(edge)? {
                 return Ok(state.id(edge).root);
             }
-            if self.states.advance(STEP_CHANGES)? == Step::Idle {
+            if self.states.next_edge()?.is_none() {
                 return Err(self.db.corrupt(format!("the best chain has no state at height {edge}")));
             }
         }

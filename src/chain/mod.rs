@@ -40,7 +40,7 @@ pub use activate::{ChainUpdate, IsVerified};
 pub use archive::Run;
 pub use audit::{Level, Report, check, check_recent};
 pub use bury::Burial;
-pub use epochs::{STEP_CHANGES, StateTable, Step, committed_by, ledger_root};
+pub use epochs::{StateTable, Step, committed_by, ledger_root};
 pub use error::ChainError;
 pub use index::Entry;
 pub use load::{

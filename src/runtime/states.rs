@@ -6,9 +6,7 @@ use tracing::error;
 
 use super::driver::Due;
 use super::link::{NodeLink, Stopped};
-use crate::chain::{STEP_CHANGES, StateTable, Step};
 use crate::p2p::Command;
-use crate::storage::{BlockKey, StoreError};
 
 /// Computes states whenever one is due, until the node stops.
 pub(super) async fn work(link: NodeLink, due: Arc<Due>) {
@@ -26,7 +24,7 @@ pub async fn follow(link: &NodeLink) -> Result<(), Stopped> {
     loop {
         let moving = table.clone();
         // It is cancelled only with the runtime, and panics only with the store.
-        let Ok(step) = tokio::task::spawn_blocking(move || advance(&moving)).await else { return Err(Stopped) };
+        let Ok(step) = tokio::task::spawn_blocking(move || moving.next_edge()).await else { return Err(Stopped) };
         match step {
             Ok(Some(edge)) => link.command(move |reply| Command::StateReady(edge, reply)).await?,
             Ok(None) => return Ok(()),
@@ -35,17 +33,6 @@ pub async fn follow(link: &NodeLink) -> Result<(), Stopped> {
                 // The node meets the same error, and stops.
                 return link.decide(|node, _, reply| Some(Command::StateReady(node.chain().last_edge(), reply))).await;
             }
-        }
-    }
-}
-
-/// Moves the table to the next edge, if there is one.
-fn advance(table: &StateTable) -> Result<Option<BlockKey>, StoreError> {
-    loop {
-        match table.advance(STEP_CHANGES)? {
-            Step::Between => {}
-            Step::Edge(block) => return Ok(Some(block)),
-            Step::Idle => return Ok(None),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cairn::chain::{self, Chain, ChainError, ChainUpdate, STEP_CHANGES, Step};
+use cairn::chain::{self, Chain, ChainError, ChainUpdate, Step};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -69,10 +69,7 @@ fn follow(chain: &Chain) {
 }
 
 fn next_edge(chain: &Chain) -> cairn::storage::BlockKey {
-    match chain.state_table().advance(STEP_CHANGES).unwrap() {
-        Step::Edge(block) => block,
-        other => panic!("{other:?} instead of an edge"),
-    }
+    chain.state_table().next_edge().unwrap().expect("the chain has come to an edge")
 }
 
 #[test]
@@ -108,7 +105,7 @@ fn a_block_waits_for_the_state_that_it_commits_to() {
     assert_eq!((update.connected.len(), update.awaits_state), (3, false));
     let edge = next_edge(&chain);
     assert_eq!(edge, chain.entry_at(Height::from_u32(6)).unwrap().key());
-    assert_eq!(chain.state_table().advance(STEP_CHANGES).unwrap(), Step::Idle);
+    assert_eq!(chain.state_table().next_edge().unwrap(), None);
     assert_eq!(chain.last_edge(), edge);
     chain.state_ready(&edge).unwrap();
     accept(&mut chain, &blocks[8]);
@@ -140,7 +137,7 @@ fn a_rewound_chain_waits_for_no_state_of_its_way_and_for_the_next_one() {
     let accept_all = |chain: &mut Chain, blocks: &[Block]| {
         for block in blocks {
             accept(chain, block);
-            while let Step::Edge(edge) = chain.state_table().advance(STEP_CHANGES).unwrap() {
+            while let Some(edge) = chain.state_table().next_edge().unwrap() {
                 chain.state_ready(&edge).unwrap();
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cairn::chain::{self, Burial, Chain, LoadStep, NoState, STEP_CHANGES, Step, is_buried};
+use cairn::chain::{self, Burial, Chain, LoadStep, NoState, Step, is_buried};
 use cairn::consensus::params::{GenesisSpec, Params, Retarget};
 use cairn::primitives::amount::{Amount, COIN};
 use cairn::primitives::block::Block;
@@ -96,7 +96,7 @@ pub fn compare(chain: &mut Chain, full: &Chain, ledger: &Ledger) {
     chain::check(chain.db(), chain.params(), &mut |_, _| {}).unwrap();
     for block in &ledger.blocks[EDGE as usize + 1..] {
         accept(chain, block);
-        while let Step::Edge(edge) = chain.state_table().advance(STEP_CHANGES).unwrap() {
+        while let Some(edge) = chain.state_table().next_edge().unwrap() {
             chain.state_ready(&edge).unwrap();
         }
     }

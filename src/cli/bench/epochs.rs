@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Figure;
 use super::connect::{accept, millis, open};
 use super::fixture::{Fixture, Scratch};
-use crate::chain::{Chain, LoadStep, SORTED_COINS, STEP_CHANGES, StateTable, Step};
+use crate::chain::{Chain, LoadStep, SORTED_COINS};
 use crate::consensus::params::GenesisSpec;
 use crate::p2p::state::STATE_PAGE_COINS;
 use crate::primitives::amount::Amount;
@@ -16,7 +16,7 @@ use crate::primitives::block::Block;
 use crate::primitives::hash::StateRoot;
 use crate::primitives::height::Height;
 use crate::state::{Builder, Inner, Key, KeyRange, Node, StateId};
-use crate::storage::{BlockKey, StateBase, StoreError};
+use crate::storage::StateBase;
 
 /// Options of `cairn bench epochs`.
 #[derive(Debug, Clone, clap::Args)]
@@ -136,7 +136,7 @@ impl Bench {
             let (edge, time) = std::thread::scope(|scope| -> anyhow::Result<_> {
                 let moving = scope.spawn(move || {
                     let start = Instant::now();
-                    next_edge(&table).map(|edge| (edge, start.elapsed()))
+                    table.next_edge().map(|edge| (edge, start.elapsed()))
                 });
                 for block in blocks {
                     // So that they come at all times of the edge.
@@ -182,22 +182,11 @@ impl Bench {
     fn follow(&mut self) -> anyhow::Result<(Duration, Duration)> {
         self.chain.db().store().flush()?;
         let (table, start) = (self.chain.state_table(), Instant::now());
-        let edge = next_edge(&table)?.context("the epoch does not end with an edge")?;
+        let edge = table.next_edge()?.context("the epoch does not end with an edge")?;
         let time = start.elapsed();
         self.chain.state_ready(&edge)?;
-        anyhow::ensure!(next_edge(&table)?.is_none(), "the table goes beyond the edge");
+        anyhow::ensure!(table.next_edge()?.is_none(), "the table goes beyond the edge");
         Ok((time, start.elapsed() - time))
-    }
-}
-
-/// Moves the table to the next edge, if there is one.
-fn next_edge(table: &StateTable) -> Result<Option<BlockKey>, StoreError> {
-    loop {
-        match table.advance(STEP_CHANGES)? {
-            Step::Between => {}
-            Step::Edge(block) => return Ok(Some(block)),
-            Step::Idle => return Ok(None),
-        }
     }
 }
 

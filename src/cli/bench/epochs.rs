@@ -65,8 +65,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let about = "The table of the state, moved over the blocks of an epoch to the next edge, on the disk, until the root is known. The \
                  reference\nis the time in which the chain connected these blocks, whose signatures it knew. After it what was kept \
                  of an old edge\nis removed; and the same on another thread while the chain connects the next blocks: the reference \
-                 is an edge by itself, and\nfor the longest of these blocks the longest after an edge, of which much may still be \
-                 written. Then pages of such a state,\nproved; the reference is the time in which they are checked."
+                 is an edge by itself, and\nfor the longest of these blocks the longest after an edge, while much of that \
+                 is written. Then pages of such a state,\nproved; the reference is the time in which they are checked."
         .to_owned();
     Ok((about, figures))
 }

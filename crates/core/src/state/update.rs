@@ -159,7 +159,7 @@ fn parts<'a, 'b>(inner: &Inner, changes: &'b Ordered<'a>) -> [&'b Ordered<'a>; 4
     [before, on_left, on_right, after]
 }
 
-/// The node where `inner` was, of which the sides have become these. It may go, and coins may come beside it, which have
+/// The node where `inner` was, whose sides have become these. It may go, and coins may come beside it, which have
 /// fewer bits in common with it.
 fn above<E>(
     records: &mut Records,

@@ -185,13 +185,12 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::Missing`] if so, and the file system's.
     pub fn pin_checked(&mut self, CheckedPin { pin, cids }: &CheckedPin) -> Result<(), ContentError> {
-        self.flush()?;
         for cid in cids {
             if self.reader.size(cid)?.is_none() {
                 return Err(ContentError::Missing { cid: (*cid).into() });
             }
         }
-        self.pins.add(pin)
+        self.pin(pin)
     }
 
     /// Keeps a block, and what is below it, no longer. Its bytes stay until they are collected.

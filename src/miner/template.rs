@@ -66,8 +66,9 @@ pub struct Template {
 ///
 /// # Errors
 /// [`ChainError::StatePending`] while the root over the coins is computed that the block commits to;
-/// [`ChainError::Loading`]; [`ChainError::Store`]; and [`RuleError::BadBits`](crate::consensus::error::RuleError::BadBits) if the bits due stand for
-/// no target, which those of a valid network never do.
+/// [`ChainError::Loading`]; [`ChainError::Store`]; and
+/// [`RuleError::BadBits`](crate::consensus::error::RuleError::BadBits) if the bits due stand for no target, which those of a
+/// valid network never do.
 pub fn build(
     chain: &Chain,
     mempool: &Mempool,
@@ -94,7 +95,11 @@ pub fn build_of(
     extra_nonce: u64,
     now: UnixTime,
 ) -> Result<Template, ChainError> {
-    let choose = |_| transactions.into_iter().map(|tx| (tx.clone(), tx.txid(), Amount::ZERO)).collect();
+    let chosen = |tx: Arc<Transaction>| {
+        let txid = tx.txid();
+        (tx, txid, Amount::ZERO)
+    };
+    let choose = |_| transactions.into_iter().map(chosen).collect();
     assemble(chain, payee, extra_nonce, now, choose)
 }
 

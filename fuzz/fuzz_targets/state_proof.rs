@@ -53,6 +53,8 @@ fuzz_target!(init: seeds(), |bytes: &[u8]| {
             assert_eq!(proofs(range)[0], bytes);
             assert!(page.rest.is_none() && page.leaves.iter().eq(leaves()));
         }
+        let own: Vec<Leaf> = leaves().copied().collect();
+        assert_eq!(ID.is_all_of(range, &own, bytes).is_ok_and(|is_all| is_all), proofs(range)[1] == bytes);
         if let Ok(total) = ID.total(range, bytes) {
             assert_eq!(proofs(range)[1], bytes);
             assert_eq!(total.count, leaves().count() as u64);

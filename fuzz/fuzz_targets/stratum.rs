@@ -46,7 +46,7 @@ fn seeds() {
         ("mining.configure", json!([["version-rolling", "minimum-difficulty"], {}])),
         ("mining.extranonce.subscribe", json!([])),
         ("mining.nothing", json!(null)),
-        ("mining.authorize", json!(["nobody"])),
+        ("mining.authorize", json!(["alice"])),
     ] {
         inputs.push([&start[..], &line(method, params), &[1]].concat());
     }

@@ -171,6 +171,7 @@ fn make_messages() -> Vec<Message> {
         Message::SendCompact(true),
         Message::SendCompact(false),
         Message::GetStateRange(range),
+        Message::GetStateRange(RangeQuery { compares: true, ..range }),
         Message::StateRange(RangeAnswer { query: range, page: Some(RangePage { proof: vec![0], end: None }) }),
         Message::GetOpening(tip),
         Message::Opening { block: tip, opening: None },

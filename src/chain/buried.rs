@@ -63,7 +63,7 @@ impl Buried {
         Some(block)
     }
 
-    /// The headers in a range of heights below the root, of which none is still to come. Fewer only if the store fails.
+    /// The headers in a range of heights below the root, where no header is missing. Fewer only if the store fails.
     pub fn headers(&self, from: Height, end: Height) -> Vec<Header> {
         let found = self.unless_failed(self.db.buried_from(from, end.blocks_since(from) as usize));
         found.unwrap_or_default().into_iter().map(|found| found.header).collect()

@@ -15,7 +15,7 @@ use super::{BlockTree, Chain};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
 use crate::primitives::target::Work;
-use crate::storage::{Batch, BuriedHeader, HashChanges, Status, StoreError};
+use crate::storage::{Batch, Burials, BuriedHeader, Status, StoreError};
 
 /// When headers are buried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Chain {
         self.burial = burial;
     }
 
-    /// Keeps the branches up to these blocks, and no others that were held before: someone means to come back to them.
+    /// Keeps the branches up to these blocks, to which the caller means to come back, and lets go of those held before.
     pub fn hold(&mut self, tips: Vec<BlockHash>) {
         self.held = tips;
     }
@@ -76,14 +76,14 @@ impl Chain {
         let tree_root = tree.index.tree_root(root);
         let lowest = tree.header_gap().map_or(Height::GENESIS, |gap| gap.end);
         drop(tree);
-        let (mut batch, mut hashes) = (Batch::default(), HashChanges::default());
+        let (mut batch, mut burials) = (Batch::default(), Burials::default());
         for entry in &buried {
             transactions += u64::from(entry.tx_count);
             let Entry { header, tx_count, work, .. } = *entry;
-            batch.bury(&entry.key(), entry.id, &BuriedHeader { header, tx_count, transactions, work }, lowest);
-            hashes.add(&self.db, &entry.key())?;
+            batch.bury(&entry.key(), entry.id, lowest);
+            burials.add(&self.db, &entry.key(), &BuriedHeader { header, tx_count, transactions, work })?;
         }
-        hashes.stage(&mut batch);
+        burials.stage(&mut batch);
         for entry in &forgotten {
             batch.delete_header(entry.id);
             if entry.has_body() {
@@ -126,7 +126,7 @@ impl Chain {
 
     /// Writes what the tree has up to `height`, the former root, where the store has the headers of the tree.
     fn write_unburied(&self, height: Height) -> Result<(), StoreError> {
-        let (mut batch, mut hashes) = (Batch::default(), HashChanges::default());
+        let (mut batch, mut burials) = (Batch::default(), Burials::default());
         let tree = self.tree();
         let root = tree.index.root();
         let unburied: Vec<Entry> = root.height.through(height).filter_map(|height| tree.entry_at(height)).collect();
@@ -135,11 +135,10 @@ impl Chain {
         for entry in unburied {
             batch.put_header(entry.id, &entry.record());
             if entry.height < height {
-                self.db.stage_unbury(&mut batch, &entry.key(), &entry.header)?;
-                hashes.remove(&self.db, &entry.key())?;
+                self.db.stage_unbury(&mut batch, &mut burials, &entry.key(), &entry.header)?;
             }
         }
-        hashes.stage(&mut batch);
+        burials.stage(&mut batch);
         self.db.store().commit(batch)
     }
 }

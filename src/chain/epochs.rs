@@ -20,7 +20,7 @@ use crate::storage::{Batch, BlockKey, Database, Edge, StateHead, StoreError, Tab
 const STEP_CHANGES: usize = 1 << 16;
 /// Changed coins from which on two threads compute what becomes of the table.
 const HALVED_CHANGES: usize = 1 << 10;
-/// Epochs before the last edge of which the states are kept, so that a state can be served until the next one is buried.
+/// Epochs before the last edge whose states are kept, so that a state can be served until the next one is buried.
 const KEPT_EPOCHS: u32 = 2;
 
 /// Where a write has brought the table.
@@ -204,7 +204,7 @@ impl Chain {
         self.entry_at(edge).unwrap_or(tip).key()
     }
 
-    /// Whether the best chain has an edge of which the state may not be used yet.
+    /// Whether the best chain has an edge whose state may not be used yet.
     pub fn is_state_due(&self) -> bool {
         self.ready_to.is_some_and(|ready| self.params.last_edge(self.tip().height) > ready)
     }

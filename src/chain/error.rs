@@ -41,7 +41,7 @@ pub enum ChainError {
     /// Asked to prune a node that keeps all blocks.
     #[error("Cannot prune blocks because node is not in prune mode.")]
     NotPruning,
-    /// Asked to prune a chain of which all blocks are to be kept.
+    /// Asked to prune a chain whose blocks must all be kept.
     #[error("Blockchain is too short for pruning: it has height {height}, and at least {least} blocks are kept")]
     TooShort { height: Height, least: u32 },
     /// The next block commits to coins over which the root is not computed yet.
@@ -73,7 +73,7 @@ impl ChainError {
             | Self::TooShort { .. }
             | Self::StatePending { .. }
             | Self::Loading { .. }
-            | Self::GenesisIsFixed => Blame::Nobody,
+            | Self::GenesisIsFixed => Blame::None,
             Self::Store(_) => Blame::Local,
         }
     }

@@ -435,7 +435,7 @@ impl Index {
         }
     }
 
-    /// Puts the blocks below the root back, in order, the last of which is its parent: they get the places before it.
+    /// Puts back blocks below the root, in order; the last one is its parent. They get the places before it.
     pub fn unbury(&mut self, blocks: &[Entry]) {
         let Some(lowest) = blocks.first() else { return };
         let old_root = self.root;

@@ -12,8 +12,7 @@ use crate::primitives::mmr;
 use crate::receipt::succinct::ProvenHeader;
 use crate::receipt::weight::work_of;
 use crate::storage::{
-    Batch, BlockKey, BuriedHeader, HashChanges, HeaderGap, HeaderRecord, StateBase, StateLoad, Status, StoreError,
-    TreeRoot,
+    Batch, BlockKey, Burials, BuriedHeader, HeaderGap, HeaderRecord, StateBase, StateLoad, Status, StoreError, TreeRoot,
 };
 
 impl Chain {
@@ -36,13 +35,13 @@ impl Chain {
         }
         self.restart()?;
         let (genesis, at) = (self.tip(), BlockKey { height: *height, hash: header.hash() });
-        let (mut batch, mut hashes) = (Batch::default(), HashChanges::default());
+        let (mut batch, mut burials) = (Batch::default(), Burials::default());
         let transactions = genesis.tx_count.into();
         let buried =
             BuriedHeader { header: genesis.header, tx_count: genesis.tx_count, transactions, work: genesis.work };
-        batch.bury(&genesis.key(), genesis.id, &buried, Height::GENESIS);
-        hashes.add(&self.db, &genesis.key())?;
-        hashes.stage(&mut batch);
+        batch.bury(&genesis.key(), genesis.id, Height::GENESIS);
+        burials.add(&self.db, &genesis.key(), &buried)?;
+        burials.stage(&mut batch);
         batch.delete_bodies(&[genesis.key()]);
         batch.delete_filter(&genesis.key());
         batch.prune_below(height.next());
@@ -81,13 +80,13 @@ impl Chain {
         let Some(before) = gap.from.prev().filter(|_| is_next == headers.len()) else { return Ok(false) };
         let transactions = self.db.buried_at(before)?.transactions;
         let mut range = effects::load_range(&self.db, before)?;
-        let (mut batch, mut hashes) = (Batch::default(), HashChanges::default());
+        let (mut batch, mut burials) = (Batch::default(), Burials::default());
         for ProvenHeader { height, header, hash, place } in headers {
             let nodes = range.push_numbered(mmr::Node::leaf(*hash, place.own, place.time));
             nodes.for_each(|(number, node)| batch.put_range_node(number, &node));
             let buried = BuriedHeader { header: *header, tx_count: 0, transactions, work: place.after };
-            batch.put_buried(*height, &buried, Height::GENESIS);
-            hashes.add(&self.db, &BlockKey { height: *height, hash: *hash })?;
+            batch.delete_low_nodes(*height, Height::GENESIS);
+            burials.add(&self.db, &BlockKey { height: *height, hash: *hash }, &buried)?;
             gap.from = height.next();
         }
         if gap.from == gap.end {
@@ -96,7 +95,7 @@ impl Chain {
             }
             batch.close_header_gap(gap.end, self.tree().index.root_height());
         }
-        hashes.stage(&mut batch);
+        burials.stage(&mut batch);
         batch.put_header_gap(&gap);
         self.db.store().commit(batch)?;
         self.tree.write().index.set_gap(gap);

@@ -145,7 +145,8 @@ pub enum LoadStep {
     Loading,
     /// The state's block is the tip.
     Started,
-    /// The state has more value than its blocks may have issued, so its chain is not valid. Nothing more of it is loaded.
+    /// The state has more value than its blocks may have issued, so its chain is not valid. What was loaded is there until
+    /// [`Chain::restart`].
     Inflated,
 }
 
@@ -173,8 +174,8 @@ type TreeBuilder = Builder<Box<dyn FnMut(&Inner, &Node) + Send>>;
 enum Rest {
     /// Coins that have to come, then all that follows.
     Coins,
-    /// Those above the coins in a range, of which `made` has those that are not written yet. The coins before it are those of
-    /// which the indexes are still to be written.
+    /// The records above the coins in a range; `made` has those not written yet. The indexes of `coins`, which are
+    /// before the range, are still to be written.
     Records { range: KeyRange, builder: TreeBuilder, made: Receiver<Inner>, coins: Vec<Leaf> },
     /// The rest of an index of some coins, which are in its order, then what follows.
     Index { index: CoinIndex, coins: Vec<Leaf>, done: usize, then: Box<Rest> },
@@ -244,8 +245,8 @@ impl Chain {
         self.tip().height == Height::GENESIS && self.loading.is_none()
     }
 
-    /// Begins to load a state in place of the coins of genesis, or of another that was being loaded. Its coins come in
-    /// about `parts` ranges at a time. Nothing happens if the chain has blocks.
+    /// Begins to load a state in place of the coins of genesis, in about `parts` ranges at a time. If another was being loaded,
+    /// what is there of it is to be compared. Nothing happens if the chain has blocks, or this state is being loaded.
     ///
     /// # Errors
     /// The store's, and so for every method below.
@@ -253,7 +254,13 @@ impl Chain {
         if self.tip().height > Height::GENESIS && self.loading.is_none() {
             return Ok(());
         }
-        let load = StateLoad::new(base, parts.next_power_of_two());
+        let parts = parts.next_power_of_two();
+        let load = match self.state_load() {
+            Some(load) if load.is_cleared && load.base == base => return Ok(()),
+            // Before all coins are there, nothing else is written of a state.
+            Some(load) if load.is_cleared && !load.is_complete() => load.turn_to(base, parts),
+            _ => StateLoad::new(base, parts),
+        };
         let mut batch = Batch::default();
         batch.put_state_load(&load);
         self.db.store().commit(batch)?;
@@ -282,14 +289,54 @@ impl Chain {
         coins: &[Leaf],
         split: Option<&Key>,
     ) -> Result<bool, StoreError> {
-        let Some(loading) = &mut self.loading else { return Ok(false) };
-        let mut load = loading.load.clone();
-        if !load.arrive(first, end) {
-            return Ok(false);
-        }
-        split.into_iter().for_each(|at| load.split(at));
         let mut batch = Batch::default();
         coins.iter().for_each(|leaf| batch.put_loaded_coin(leaf));
+        self.change_load(batch, |load| {
+            let is_missing = load.arrive(first, end);
+            split.into_iter().for_each(|at| load.split(at));
+            is_missing
+        })
+    }
+
+    /// The front of an outdated range with at most `most` coins, and these coins: every one that is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn outdated_coins(&self, range: &KeyRange, most: usize) -> Result<(KeyRange, Vec<Leaf>), StoreError> {
+        let mut leaves = self.db.with_state_table(None, |source| (source.leaves)(range, most))?;
+        leaves.truncate(most);
+        let end = leaves.last().filter(|_| leaves.len() >= most).map_or(*range.last(), |last| last.key);
+        Ok((KeyRange::new(*range.first(), end).unwrap_or(*range), leaves))
+    }
+
+    /// Takes note whether the coins that are there in `part`, the front of an outdated range, are those of the state. If not, they
+    /// are removed, and are missing. `false` if `part` was not outdated.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn compared_coins(&mut self, part: &KeyRange, is_same: bool) -> Result<bool, StoreError> {
+        if self.loading.is_none() {
+            return Ok(false);
+        }
+        let mut batch = Batch::default();
+        if !is_same {
+            let coins = self.db.with_state_table(None, |source| (source.leaves)(part, usize::MAX))?;
+            coins.iter().for_each(|leaf| batch.delete_loaded_coin(leaf));
+        }
+        self.change_load(batch, |load| load.compared(part, is_same))
+    }
+
+    /// Writes a change of what is missing, together with that of the coins. If `change` is `false`, nothing changes.
+    fn change_load(
+        &mut self,
+        mut batch: Batch,
+        change: impl FnOnce(&mut StateLoad) -> bool,
+    ) -> Result<bool, StoreError> {
+        let Some(loading) = &mut self.loading else { return Ok(false) };
+        let mut load = loading.load.clone();
+        if !change(&mut load) {
+            return Ok(false);
+        }
         batch.put_state_load(&load);
         self.db.store().commit(batch)?;
         loading.load = load;
@@ -302,7 +349,7 @@ impl Chain {
     /// # Errors
     /// [`StoreError::Corrupt`] if the coins are not those that arrived; the store's.
     pub fn load_step(&mut self, sorted: usize) -> Result<LoadStep, StoreError> {
-        let Some(Loading { load, rest }) = self.loading.take_if(|loading| loading.load.missing.is_empty()) else {
+        let Some(Loading { load, rest }) = self.loading.take_if(|loading| loading.load.is_complete()) else {
             return Ok(LoadStep::Loading);
         };
         let mut batch = Batch::default();
@@ -335,6 +382,8 @@ impl Chain {
                             return Err(wrong());
                         }
                         if top.is_some_and(|top| top.sum > base.issued) {
+                            // Its coins are still there, in place of those of genesis.
+                            self.loading = Some(Loading::new(load));
                             return Ok(LoadStep::Inflated);
                         }
                         let tree = self.tree();
@@ -471,7 +520,7 @@ fn milestones(tree: &BlockTree, block: &Entry) -> impl Iterator<Item = Milestone
     })
 }
 
-/// The range over the headers below the root of a tree of which nothing was buried since it began there.
+/// The range over the headers below the root of a tree that has buried nothing since it began there.
 fn range_below_root(tree: &BlockTree) -> mmr::Range {
     tree.header_gap().and_then(HeaderGap::range).unwrap_or_default()
 }

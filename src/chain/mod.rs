@@ -89,7 +89,7 @@ pub struct Chain {
     /// The sequence number of the next block that becomes complete.
     next_sequence: u32,
     states: Arc<StateTable>,
-    /// The last edge of which the state may be used; `None` if this thread moves the table itself, when it needs a root.
+    /// The last edge whose state may be used; `None` if this thread moves the table itself, when it needs a root.
     ready_to: Option<Height>,
     /// The state that is to take the place of genesis, if one is being loaded.
     loading: Option<Loading>,

@@ -90,7 +90,7 @@ impl Chain {
         if self.is_archiving { Run::of(end, epoch).first(epoch) } else { end }
     }
 
-    /// Has only whole [runs](Run) pruned from now on: of a run that is begun, nobody would have the first blocks.
+    /// Sets whether only whole [runs](Run) are pruned. Else no node would have the first blocks of a run that is begun.
     pub fn set_archiving(&mut self, is_archiving: bool) {
         self.is_archiving = is_archiving;
     }

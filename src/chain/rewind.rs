@@ -87,7 +87,7 @@ impl Chain {
         Ok(())
     }
 
-    /// Removes the headers and bodies that came since, none of which is on the best chain, and what was learnt of others.
+    /// Removes the headers and bodies that came since (none is on the best chain), and what was learnt of others.
     fn forget_since(&mut self, to: &Bookmark) -> Result<(), StoreError> {
         let tree = self.tree.read();
         let target = tree.tip();

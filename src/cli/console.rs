@@ -202,7 +202,7 @@ mod tests {
         let (sender, written) = mpsc::sync_channel(0);
         drop(written);
         let console = Console::new(Slow(sender));
-        console.line("to nobody");
+        console.line("unread");
         console.drain();
         assert_eq!(console.0.queue().lost, 1);
     }

@@ -30,6 +30,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum DbCommand {
     /// Replay the chain from genesis by every rule, and compare the result with the whole database
+    #[command(visible_alias = "audit")]
     Check,
     /// Write the blocks of the best chain, as far as they can be read, to a file
     #[command(after_help = "\

@@ -239,7 +239,12 @@ impl NewArgs {
 /// If a file cannot be read, a field is invalid, or no nonce is found.
 pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     match args.command {
-        GenesisCommand::New { new, output } => put_mined(new.into_spec()?, output, common),
+        GenesisCommand::New { new, output } => {
+            if let Some(path) = output.output.as_deref().filter(|path| path.is_file()) {
+                bail!("{} exists: another genesis would be another network", path.display());
+            }
+            put_mined(new.into_spec()?, output, common)
+        }
         GenesisCommand::Mine { file, output } => put_mined(GenesisSpec::from_json(&read(&file)?)?, output, common),
         GenesisCommand::Show { file: None } => show(common.params()?.as_ref(), common),
         GenesisCommand::Show { file: Some(file) } => show(&Params::from_json(&read(&file)?)?, common),

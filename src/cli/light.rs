@@ -325,9 +325,15 @@ impl<'a> Session<'a> {
 
     /// Warns of signs that one attacker controls all peers; returns the state and the peers.
     async fn state(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
+        let known = self.state_in_silence().await?;
+        warn(&known.2);
+        Ok(known)
+    }
+
+    /// The state, the peers, and what there is to warn of.
+    async fn state_in_silence(&self) -> anyhow::Result<(State, Vec<PeerReport>, Vec<String>)> {
         let (state, reports) = self.ask(|light| (State::of(light.chain()), light.reports())).await?;
         let warnings = self.warnings(&state, &reports);
-        warn(&warnings);
         Ok((state, reports, warnings))
     }
 

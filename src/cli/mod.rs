@@ -88,7 +88,7 @@ By hand, in three terminals:
   cairn rpc getblockcount                       # call it
 
 Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers; 5 a chain \
-that most miners have left. \
+that most miners have left; 130 content get or export interrupted. \
 With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
@@ -327,7 +327,10 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli { mut common, command } = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && wants_json(&args) => {
-            return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(true);
+            // In text it begins as every error does here, and in an object it has a name already.
+            let text = error.to_string();
+            let message = text.strip_prefix("error: ").unwrap_or(&text).to_owned();
+            return Failure { code: USAGE, rpc_code: None, message }.report(true);
         }
         Err(error) => error.exit(),
     };
@@ -375,10 +378,16 @@ const USAGE: u8 = 2;
 const NOT_PROVEN: u8 = 3;
 const NO_NODE: u8 = 4;
 const SLOW_CHAIN: u8 = 5;
+const INTERRUPTED: u8 = 130;
+
+/// A signal came, and what was begun is removed.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
 
 /// A chain that shows less work than its miners did before, and that the user does not accept all the same.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}; --accept-slow-chain accepts it all the same")]
+#[error("{0}, or a test network stood still; --accept-slow-chain accepts it all the same")]
 struct SlowChain(Slow);
 
 /// Why a command failed.
@@ -399,6 +408,7 @@ impl Failure {
                 NOT_PROVEN => "not_proven",
                 NO_NODE => "no_node",
                 SLOW_CHAIN => "slow_chain",
+                INTERRUPTED => "interrupted",
                 _ => "failed",
             };
             let mut error = json!({ "code": code, "kind": kind, "message": message.trim_end() });
@@ -464,6 +474,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<NotSigned>() {
         return NOT_PROVEN;
+    }
+    if error.is::<Interrupted>() {
+        return INTERRUPTED;
     }
     if error.is::<SlowChain>() {
         return SLOW_CHAIN;

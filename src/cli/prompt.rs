@@ -83,7 +83,8 @@ fn terminal() -> std::io::Result<File> {
 /// Prompts at the terminal, which need not be stdin, without echo.
 fn ask_hidden(question: &str) -> anyhow::Result<Zeroizing<String>> {
     let no_terminal = || format!("there is no terminal to ask for the passphrase: set {PASSPHRASE_VARIABLE}");
-    let mut terminal = terminal().with_context(no_terminal)?;
+    // Why it cannot be opened adds nothing.
+    let Ok(mut terminal) = terminal() else { bail!(no_terminal()) };
     write!(terminal, "{question}").and_then(|()| terminal.flush()).with_context(no_terminal)?;
     let set_echo = |argument: &str| -> std::io::Result<()> {
         let stdin = Stdio::from(OpenOptions::new().read(true).open("/dev/tty")?);

@@ -26,7 +26,7 @@ mod writers;
 
 pub use self::blocks::Usage;
 pub use self::error::ContentError;
-pub use self::pins::{CheckedPin, Pin, PinKind};
+pub use self::pins::{CheckedPin, Pin, PinKind, PinName, PinNameError};
 pub use self::reader::ContentReader;
 pub use self::store::{ContentStore, Put};
 pub use self::watch::PinWatch;

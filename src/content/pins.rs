@@ -6,6 +6,9 @@ use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Serialize;
 
 use super::blocks;
 use super::error::{ContentError, at};
@@ -37,14 +40,63 @@ pub struct Pin {
     pub cid: Cid,
     /// Whether with all below.
     pub kind: PinKind,
-    /// What the user calls it; empty for none.
-    pub name: String,
+    /// What the user calls it.
+    pub name: PinName,
+}
+
+/// A pin's name: at most [`PinName::MAX_BYTES`] of UTF-8, without control characters. Empty for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PinName(String);
+
+/// Why a text is no name of a pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PinNameError {
+    /// It has this many bytes.
+    #[error("{0} bytes, and a name has at most {max}", max = PinName::MAX_BYTES)]
+    TooLong(usize),
+    /// It has a control character, which a terminal would obey.
+    #[error("a name has no control characters")]
+    ControlCharacter,
+}
+
+impl PinName {
+    /// The longest name, as in Kubo.
+    pub const MAX_BYTES: usize = 255;
+
+    /// What of a text can be a name: its beginning, without control characters.
+    pub fn fitting(text: &str) -> Self {
+        let mut name: String = text.chars().filter(|c| !c.is_control()).collect();
+        name.truncate(name.floor_char_boundary(Self::MAX_BYTES));
+        Self(name)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for PinName {
+    type Err = PinNameError;
+
+    fn from_str(text: &str) -> Result<Self, PinNameError> {
+        if text.len() > Self::MAX_BYTES {
+            return Err(PinNameError::TooLong(text.len()));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(PinNameError::ControlCharacter);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Display for PinName {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Pin {
-    /// The longest name, as in Kubo. Names have no control characters.
-    pub const MAX_NAME_BYTES: usize = 255;
-
     /// Whether both keep the same blocks.
     pub(super) fn keeps_as(&self, other: &Self) -> bool {
         (self.cid, self.kind) == (other.cid, other.kind)
@@ -92,7 +144,7 @@ impl Pins {
     /// Writes a pin, in place of one with another name or kind. It is on the disk when this returns.
     pub(super) fn add(&self, pin: &Pin) -> Result<(), ContentError> {
         let (path, dir) = (self.path(&pin.cid, pin.kind), self.dir_of(pin.kind));
-        private_file::replace(&path, pin.name.as_bytes()).map_err(at(&path))?;
+        private_file::replace(&path, pin.name.as_str().as_bytes()).map_err(at(&path))?;
         File::open(&dir).and_then(|dir| dir.sync_all()).map_err(at(&dir))?;
         let other = match pin.kind {
             PinKind::Recursive => PinKind::Direct,
@@ -125,7 +177,7 @@ pub(super) fn all(store: &Path) -> Result<Vec<Pin>, ContentError> {
                 continue;
             }
             if let Some(name) = blocks::read(&path)? {
-                let name = String::from_utf8_lossy(&name).into_owned();
+                let name = PinName::fitting(&String::from_utf8_lossy(&name));
                 pins.insert(text.into_owned(), Pin { cid, kind, name });
             }
         }
@@ -151,7 +203,7 @@ mod tests {
     fn a_pin_is_listed_while_its_kind_changes() {
         let dir = tempfile::tempdir().unwrap();
         let pins = Pins::open(dir.path()).unwrap();
-        let pin = |kind| Pin { cid: cid(), kind, name: String::new() };
+        let pin = |kind| Pin { cid: cid(), kind, name: PinName::default() };
         pins.add(&pin(PinKind::Direct)).unwrap();
         // One change at a time, since two could hide it from any number of looks.
         for kind in [PinKind::Recursive, PinKind::Direct].repeat(50) {
@@ -166,10 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_short_and_printable() {
+        let longest = "é".repeat(127) + "e";
+        for name in ["", "holiday pictures", &longest] {
+            assert_eq!(name.parse(), Ok(PinName::fitting(name)));
+        }
+        for (text, error, fitting) in [
+            (format!("{longest}e"), PinNameError::TooLong(256), &*longest),
+            ("é".repeat(128), PinNameError::TooLong(256), &longest[..254]),
+            ("red\u{1b}[31m".to_owned(), PinNameError::ControlCharacter, "red[31m"),
+            ("two\nlines".to_owned(), PinNameError::ControlCharacter, "twolines"),
+        ] {
+            assert_eq!(text.parse::<PinName>(), Err(error));
+            assert_eq!(PinName::fitting(&text).as_str(), fitting);
+        }
+    }
+
+    #[test]
     fn a_pin_that_was_left_with_both_kinds_is_recursive() {
         let dir = tempfile::tempdir().unwrap();
         let pins = Pins::open(dir.path()).unwrap();
-        let pin = Pin { cid: cid(), kind: PinKind::Recursive, name: "it".to_owned() };
+        let pin = Pin { cid: cid(), kind: PinKind::Recursive, name: "it".parse().unwrap() };
         for kind in [PinKind::Recursive, PinKind::Direct] {
             fs::write(pins.path(&pin.cid, kind), "it").unwrap();
         }

@@ -116,7 +116,7 @@ impl ContentReader {
         Ok(())
     }
 
-    /// Bytes and blocks of a DAG, all of which are read and checked.
+    /// The bytes and blocks of a DAG. Reads and checks all of them.
     ///
     /// # Errors
     /// As [`ContentReader::walk`].
@@ -316,7 +316,7 @@ impl ContentReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::content::ContentStore;
+    use crate::content::{ContentStore, PinName};
     use crate::ipld::dagpb::{self, Link};
 
     fn dag(byte: u8) -> [Block; 2] {
@@ -333,7 +333,7 @@ mod tests {
         let mut store = ContentStore::open(dir.path(), 1 << 30).unwrap();
         for blocks in [dag(1), dag(2)] {
             blocks.iter().for_each(|block| store.put(block).unwrap());
-            store.pin(&Pin { cid: *blocks[0].cid(), kind: PinKind::Recursive, name: String::new() }).unwrap();
+            store.pin(&Pin { cid: *blocks[0].cid(), kind: PinKind::Recursive, name: PinName::default() }).unwrap();
         }
         let cids = |blocks: &[Block]| blocks.iter().map(|block| *block.cid()).collect::<Vec<_>>();
         let reader = store.reader().clone();

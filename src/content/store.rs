@@ -62,8 +62,8 @@ impl ContentStore {
         Ok(Self { dir: dir.to_owned(), blocks, pins, reader, max_bytes, put: HashSet::new(), _lock: lock })
     }
 
-    /// Opens the store as [`ContentStore::open`], and waits for other processes that have it open until `patience` says no. They
-    /// can see that somebody waits: [`ContentStore::is_wanted`].
+    /// Opens the store as [`ContentStore::open`]. While another process has it open, waits until `patience` says no.
+    /// That process can see that this one waits: [`ContentStore::is_wanted`].
     ///
     /// # Errors
     /// [`ContentError::InUse`] then, and those of [`ContentStore::open`].
@@ -235,6 +235,7 @@ impl ContentStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::PinName;
     use crate::ipld::HashFunction;
 
     fn block(number: u32) -> Block {
@@ -270,7 +271,7 @@ mod tests {
         store.put(&block(1)).unwrap();
         store.flush().unwrap();
         std::fs::remove_dir(dir.path().join("tmp")).unwrap();
-        let pin = Pin { cid: *block(2).cid(), kind: PinKind::Recursive, name: String::new() };
+        let pin = Pin { cid: *block(2).cid(), kind: PinKind::Recursive, name: PinName::default() };
         let _ = store.put(&block(2));
         for _ in 0..2 {
             assert!(matches!(store.pin(&pin), Err(ContentError::Io { .. })));

@@ -112,7 +112,7 @@ impl Drop for Writers {
         drop(state);
         self.shared.has_work.notify_all();
         for thread in self.threads.drain(..) {
-            // A panic is an error that nobody waits for.
+            // A panic is an error that no caller waits for.
             let _ = thread.join();
         }
     }

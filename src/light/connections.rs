@@ -33,6 +33,9 @@ impl Light {
         if is_known {
             return self.out.close(id, Reason::Duplicate);
         }
+        if self.protocols.finding.has_left(&address) {
+            return self.out.close(id, Reason::Brief);
+        }
         if direction == Direction::Outbound {
             self.send_hello(id, is_page);
         }
@@ -108,6 +111,7 @@ impl Light {
         self.asked_for_nodes.retain(|peer| *peer != id);
         let of_use = peer.was_of_use(&reason);
         let Peer { id: node, address, hello, .. } = peer;
+        self.protocols.finding.gone(&address);
         match (address.is_page(), of_use) {
             (true, true) => {}
             (true, false) => self.protocols.pages.rest(now, node),

@@ -27,6 +27,9 @@ impl Light {
             return self.out.offence(id, Offence::OutOfTurn(message.kind()));
         }
         if message.is_of_exchange() && self.protocols.pages.takes_part() {
+            if matches!(message, Message::ContentBlock(_)) {
+                self.protocols.finding.gives(now.mono, &address);
+            }
             return self.notice(Notice::Content(id, message));
         }
         if address.is_page() && !matches!(message, Message::Hello(_)) {
@@ -43,9 +46,8 @@ impl Light {
             }
             Message::WantBlocks(_) => {}
             Message::HaveBlocks(_) | Message::ContentBlock(_) => self.out.offence(id, Offence::UnrequestedContent),
-            Message::ProviderAdded { .. } | Message::Providers { .. } => {
-                self.out.offence(id, Offence::UnrequestedNodes);
-            }
+            Message::ProviderAdded { .. } => self.out.offence(id, Offence::UnrequestedNodes),
+            Message::Providers { providers, .. } => self.on_providers(now, id, providers),
             Message::Nodes(contacts) => {
                 let Some(asked) = self.asked_for_nodes.iter().position(|peer| *peer == id) else {
                     return self.out.offence(id, Offence::UnrequestedNodes);

@@ -1,12 +1,13 @@
 //! A light client: keeps only some headers, trusts no peer, and verifies proofs.
 //!
 //! [`Light`] is the other implementation of [`Protocol`]: it dials full nodes, has the chain with most work proven by a sample of
-//! its headers, if it is long, and follows it from there, checking every header by the network's rules. What such a proof shows
-//! and what not is said in [`receipt::succinct`](crate::receipt::succinct). A transaction counts as proven when a Merkle branch or a whole block
-//! matches the root in one of those headers. One honest peer among liars is enough. The validity of a block's
-//! transactions cannot be proven without bodies; it rests on the miners' work.
+//! its headers, if it is long, and follows it from there, checking every header by the network's rules. What such a proof
+//! shows and what not is said in [`receipt::succinct`](crate::receipt::succinct). A transaction counts as proven when a Merkle
+//! branch or a whole block matches the root in one of those headers. One honest peer among liars is enough. The validity of a
+//! block's transactions cannot be proven without bodies; it rests on the miners' work.
 
 mod connections;
+mod finding;
 mod handover;
 mod headers;
 mod holdings;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+pub use finding::{FIND_AGAIN, FIND_BURST, FIND_INTERVAL, MAX_ASKED, MAX_DIALLED, MAX_TAKEN, PROVIDER_PATIENCE};
 pub use handover::{RELAY_BURST, RELAY_INTERVAL};
 pub use headers::{Headers, Kept, PROOF_AHEAD};
 pub use holdings::{NotProven, Proven, Scope};
@@ -53,7 +55,9 @@ use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::peers::Peer;
 use crate::p2p::wants::ContentFault;
-use crate::p2p::{Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports};
+use crate::p2p::{
+    Direction, Event, Input, Now, OtherParty, Output, PeerAddr, PeerId, Protocol, Reason, Reply, Transports,
+};
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
@@ -394,6 +398,8 @@ impl Light {
     /// The end of every call: due timers, offences and closings, the next wake-up.
     fn finish(&mut self, now: Now) {
         self.carry_out_judgements(now);
+        self.advance_finding(now);
+        self.carry_out_judgements(now);
         if self.deadline().is_some_and(|at| at <= now.mono) {
             self.peering.tick(now, &mut self.rng, &mut self.out);
             self.protocols.tick(now, &mut self.out);
@@ -500,7 +506,12 @@ impl Protocol for Light {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
             Input::ConnectFailed { address, found } => {
                 self.peering.on_dial_failed(now, address);
-                let standing = found.map_or(PeerStatus::Unreachable, |id| PeerStatus::OtherNode { id });
+                self.protocols.finding.gone(&address);
+                let standing = match found {
+                    None => PeerStatus::Unreachable,
+                    Some(OtherParty::Node(id)) => PeerStatus::OtherNode { id },
+                    Some(OtherParty::Http) => PeerStatus::Http,
+                };
                 self.remember(address, None, standing);
             }
             Input::Received { peer, message, at } => self.received(now, peer, message, at),

@@ -161,7 +161,7 @@ impl Questions {
         chain.unknown(pending.flat_map(Pending::heights))
     }
 
-    /// Checks answers of which the headers have come.
+    /// Checks answers whose headers have come.
     pub(super) fn check_pending(&mut self, now: Now, chain: &Headers, out: &mut Outbox) {
         for (question, asking) in &mut self.0 {
             let is_known = |pending: &mut Pending| chain.unknown(pending.heights()).next().is_none();

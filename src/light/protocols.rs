@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::finding::Finding;
 use super::handover::Handover;
 use super::headers::Headers;
 use super::holdings::Holdings;
@@ -27,6 +28,7 @@ pub(super) struct Protocols {
     pub(super) handover: Handover,
     pub(super) pages: Pages,
     pub(super) sharing: Sharing,
+    pub(super) finding: Finding,
 }
 
 impl Protocols {
@@ -39,7 +41,9 @@ impl Protocols {
         chain: &Headers,
         out: &mut Outbox,
     ) {
-        let Self { branches, lookups: _, questions: _, holdings: _, watch: _, handover, pages, sharing: _ } = self;
+        // What is looked for is asked of it after every input.
+        let Self { branches, lookups: _, questions: _, holdings: _, watch: _, handover, pages, sharing: _, finding: _ } =
+            self;
         handover.ready(id, out);
         branches.connected(now, id, (tip, services & SERVICE_CHAIN_PROOFS != 0, is_page), chain, out);
         if !is_page && services & SERVICE_PAGES != 0 {
@@ -48,7 +52,8 @@ impl Protocols {
     }
 
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, chain: &Headers, out: &mut Outbox) {
-        let Self { branches, lookups, questions, holdings, watch, handover, pages, sharing } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover, pages, sharing, finding } = self;
+        finding.disconnected(id);
         pages.disconnected(id);
         sharing.disconnected(id);
         lookups.disconnected(id);
@@ -64,8 +69,9 @@ impl Protocols {
     }
 
     pub(super) fn tick(&mut self, now: Now, out: &mut Outbox) {
-        // Pages are looked for after every input.
-        let Self { branches, lookups, questions, holdings, watch, handover: _, pages: _, sharing: _ } = self;
+        // Pages and providers are looked for after every input.
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages: _, sharing: _, finding: _ } =
+            self;
         branches.tick(now, out);
         lookups.tick(now);
         questions.tick(now);
@@ -78,16 +84,24 @@ impl Protocols {
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _, finding } = self;
         let watch = watch.as_ref().and_then(Watch::deadline);
         let holdings = holdings.as_ref().and_then(Holdings::deadline);
-        let deadlines =
-            [branches.deadline(), lookups.deadline(), questions.deadline(), holdings, watch, pages.deadline()];
+        let deadlines = [
+            branches.deadline(),
+            lookups.deadline(),
+            questions.deadline(),
+            holdings,
+            watch,
+            pages.deadline(),
+            finding.deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _ } = self;
+        let Self { branches, lookups, questions, holdings, watch, handover: _, pages, sharing: _, finding } = self;
+        finding.extend_deadlines(by);
         pages.extend_deadlines(by);
         branches.extend_deadlines(by);
         lookups.extend_deadlines(by);

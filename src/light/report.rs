@@ -46,6 +46,8 @@ pub enum PeerStatus {
         /// That node's.
         id: NodeId,
     },
+    /// HTTP is spoken there.
+    Http,
 }
 
 /// A peer and its state.

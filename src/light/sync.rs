@@ -306,7 +306,7 @@ impl PeerBranch {
         out.send(peer, Message::GetChainProof(ChainQuery::Tip));
     }
 
-    /// Asks for headers that end with a block of which it has spoken.
+    /// Asks for the headers up to a block that the peer has named.
     fn ask_for_news(&mut self, now: Now, peer: PeerId, chain: &Headers, out: &mut Outbox) {
         self.ask(now, peer, chain.locator(chain.height().saturating_sub(1)), out);
     }

@@ -524,7 +524,7 @@ impl Round {
         Some((&mut self.block, Message::GetData(vec![Item::Block(chain.hash(next)?)])))
     }
 
-    /// The last block of which filters are requested together with that of `next`.
+    /// The last block whose filter is requested together with that of `next`.
     fn last_filtered(&self, next: Height, reads_tip: bool) -> Height {
         let last = if reads_tip && self.stop == self.opened { self.stop.0.saturating_sub(1) } else { self.stop.0 };
         last.min(next.saturating_add(MAX_FILTERS as u32 - 1))

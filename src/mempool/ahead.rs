@@ -1,7 +1,7 @@
 //! Signatures of transactions that are about to be admitted, checked many at once, on this thread or another.
 //!
-//! It decides nothing: [`Mempool::accept_from`] checks by itself whatever is not known to be valid. So nobody is blamed for a
-//! signature in a batch, and a transaction that is refused for another reason is refused for that.
+//! It decides nothing: [`Mempool::accept_from`] checks by itself whatever is not known to be valid. So no peer is
+//! blamed for a signature in a batch, and a transaction that is refused for another reason gets that reason.
 
 use super::Mempool;
 use crate::chain::Chain;
@@ -43,9 +43,9 @@ impl Ahead {
 }
 
 impl Mempool {
-    /// The signatures of transactions that are to be admitted one after the other, `earlier` ones first. Left out are those
-    /// that are known to be valid, and those that would be refused without a look at them: ones that break another rule, pay
-    /// too little, or spend a coin of nobody's.
+    /// The signatures of transactions that are to be admitted one after the other, `earlier` ones first. Leaves out
+    /// those that are known to be valid, and those of transactions that are refused anyway, because they break another
+    /// rule, pay too little, or spend a coin that does not exist.
     pub fn ahead<'a>(
         &self,
         earlier: &[&'a HashedTransaction],

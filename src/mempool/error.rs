@@ -73,7 +73,7 @@ impl MempoolError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Rule(RuleError::Locked { .. } | RuleError::ImmatureCoin { .. } | RuleError::MissingCoin { .. }) => {
-                Blame::Nobody
+                Blame::None
             }
             Self::Rule(rule) => rule.blame(),
             Self::Store(_) => Blame::Local,
@@ -90,7 +90,7 @@ impl MempoolError {
             | Self::ReplacementFee { .. }
             | Self::TooManyReplaced { .. }
             | Self::ReplacementNeedsMore { .. }
-            | Self::ReplacesAncestor { .. } => Blame::Nobody,
+            | Self::ReplacesAncestor { .. } => Blame::None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The archive: a node that prunes keeps the [runs](Run) of old blocks whose keys are nearest to its id, and says so.
 //!
-//! A run's key is that of the content which is the header of its last block. Whoever has the headers can compute it, and
-//! look for the run's providers in the hash table. No node is believed what it says of runs: blocks are checked against headers,
-//! and a peer that lacks a block is not asked for that run again.
+//! A run's key is the content key of its last block's header. A node that has the headers can compute it, and look for
+//! the run's providers in the hash table. It trusts no claim about runs: it checks blocks against headers, and does not
+//! ask a peer that lacks a block for that run again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use crate::primitives::time::MonoTime;
 
 /// Most bytes of a list of runs.
 pub const MAX_RUNS_BYTES: usize = 8_192;
+/// Most runs that a list has room for.
+pub const MAX_RUNS: u32 = 8 * MAX_RUNS_BYTES as u32;
 /// A node keeps a run beyond its share if it knows fewer nodes than this that are nearer to the key: in a small network shares
 /// do not cover all runs evenly, and a run without a copy would be lost.
 pub const MIN_COPIES: usize = 5;
@@ -70,6 +72,17 @@ impl Runs {
         if let Some(byte) = self.0.get_mut(run as usize / 8) {
             *byte &= !(1 << (run % 8));
         }
+    }
+
+    /// Removes those that are not wanted.
+    pub(crate) fn retain(&mut self, is_wanted: impl Fn(Run) -> bool) {
+        let unwanted: Vec<Run> = self.iter().filter(|run| !is_wanted(*run)).collect();
+        unwanted.into_iter().for_each(|run| self.remove(run));
+    }
+
+    /// Its runs, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Run> {
+        (0..8 * self.0.len() as u32).map(Run).filter(|run| self.has(*run))
     }
 
     /// Whether it has none.

@@ -3,7 +3,8 @@
 //! Each node asks up to three peers to push new blocks immediately: those that recently delivered one first. All other
 //! peers announce headers, and are asked for compact blocks. A block with missing transactions is kept while they are
 //! requested from the peer that sent it first. If several pushed it, the next is asked after twice its round trip
-//! ([`PATIENCE`] to [`MAX_PATIENCE`]), so that a peer that withholds them delays little. [`super::download`] has the block's time-outs.
+//! ([`PATIENCE`] to [`MAX_PATIENCE`]), so that a peer that withholds them delays little. [`super::download`] has the block's
+//! time-outs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -43,7 +43,7 @@ pub(super) fn answer(query: CoinQuery, chain: &Chain) -> Result<CoinAnswer, Stor
     Ok(CoinAnswer { query, proof: proof.filter(|proof| query.check(&id, proof).is_ok()) })
 }
 
-/// The edge of which a root is, if its state can be read.
+/// The edge whose state has this root, if that state can be read.
 fn kept_state(root: &StateRoot, chain: &Chain) -> Result<Option<(Height, StateId)>, StoreError> {
     let (db, epoch) = (chain.db(), chain.params().epoch_blocks);
     let head = db.state_head()?;

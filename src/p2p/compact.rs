@@ -108,7 +108,7 @@ impl CompactError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::TooMany { .. } | Self::NoCoinbase | Self::Misplaced { .. } | Self::WrongCount { .. } => Blame::Peer,
-            Self::Collision | Self::WrongRoot => Blame::Nobody,
+            Self::Collision | Self::WrongRoot => Blame::None,
         }
     }
 }
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(partial.missing(), [3]);
         let other = vec![Arc::new(transaction(9))];
         assert_eq!(partial.finish(other), Err(CompactError::WrongRoot));
-        assert_eq!((CompactError::Collision.blame(), CompactError::WrongRoot.blame()), (Blame::Nobody, Blame::Nobody));
+        assert_eq!((CompactError::Collision.blame(), CompactError::WrongRoot.blame()), (Blame::None, Blame::None));
     }
 
     /// In either order, neither of two colliding transactions is used; a repeated one is.

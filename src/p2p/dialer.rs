@@ -25,7 +25,7 @@ pub const MAX_EXPECTED: usize = 256;
 /// Time between two dials of addresses from the book.
 const DIAL_INTERVAL: Duration = Duration::from_millis(250);
 /// Time to wait if there is no address to dial now.
-const NOBODY_WAIT: Duration = Duration::from_secs(1);
+const NO_ADDRESS_WAIT: Duration = Duration::from_secs(1);
 /// Time before a manual peer is dialled again; doubled with each failure.
 const MANUAL_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest such wait.
@@ -226,8 +226,8 @@ impl Dialer {
         }
         let under_way =
             self.dialing.iter().filter(|(address, dialing)| !dialing.brief && !self.is_manual(address)).count();
-        let anybody = book.records().next().is_some() || table.is_some_and(|table| !table.is_empty());
-        self.needed = peers.automatic() + under_way < target && anybody;
+        let has_addresses = book.records().next().is_some() || table.is_some_and(|table| !table.is_empty());
+        self.needed = peers.automatic() + under_way < target && has_addresses;
         if !self.needed || self.next > now.mono {
             return;
         }
@@ -236,7 +236,7 @@ impl Dialer {
                 self.next = now.mono + DIAL_INTERVAL;
                 self.dial(now, address, id, out);
             }
-            None => self.next = now.mono + NOBODY_WAIT,
+            None => self.next = now.mono + NO_ADDRESS_WAIT,
         }
     }
 

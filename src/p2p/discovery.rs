@@ -9,6 +9,7 @@
 //!
 //! The same connections carry questions for providers of content, and announcements of them.
 
+mod for_pages;
 mod provide;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,10 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
+use self::for_pages::ForPages;
+pub use self::for_pages::{
+    GROUP_INTERVAL, MAX_NAMED, MAX_OF_GROUP, MAX_VISITS, PAGE_LOOKUP_COST, PAGE_TIMEOUT, PAGES_BURST, PAGES_INTERVAL,
+};
 use crate::p2p::announcer::Announcer;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
@@ -74,12 +79,16 @@ enum Question {
     Providers(u64),
     /// To keep records: the announcer's number.
     Delivery(u64),
+    /// Whether it has what a page looks for: the number of the page's question.
+    Visit(u64),
 }
 
 /// A connection that has said hello.
 #[derive(Debug)]
 struct Conversation {
     contact: Option<Contact>,
+    /// Where it takes browsers.
+    browsers_at: Option<PeerAddr>,
     id: NodeId,
     direction: Direction,
     brief: bool,
@@ -124,6 +133,7 @@ struct PendingDial {
 pub(crate) struct HandshakeInfo {
     pub(crate) id: NodeId,
     pub(crate) listens_at: Option<PeerAddr>,
+    pub(crate) browsers_at: Option<PeerAddr>,
     pub(crate) direction: Direction,
     pub(crate) brief: bool,
 }
@@ -145,6 +155,8 @@ pub(crate) struct Discovery {
     to_check: VecDeque<Contact>,
     /// Lookups of runs of old blocks that have ended.
     archives: Vec<Found>,
+    /// What browser pages look for.
+    for_pages: ForPages,
     /// Addresses to dial.
     dials: Vec<(PeerAddr, Option<NodeId>)>,
     next_refresh: MonoTime,
@@ -173,6 +185,7 @@ impl Discovery {
             pending_dials: BTreeMap::new(),
             to_check: VecDeque::new(),
             archives: Vec::new(),
+            for_pages: ForPages::new(now),
             dials: Vec::new(),
             next_refresh: now.mono,
             refresh_wait: SECOND_LOOK_WAIT,
@@ -213,10 +226,11 @@ impl Discovery {
 
     /// A connection has said hello.
     pub(crate) fn connected(&mut self, now: Now, peer: PeerId, handshake: HandshakeInfo, out: &mut Outbox) {
-        let HandshakeInfo { id, listens_at, direction, brief } = handshake;
+        let HandshakeInfo { id, listens_at, browsers_at, direction, brief } = handshake;
         let contact = listens_at.map(|address| Contact { id, address });
         let conversation = Conversation {
             contact,
+            browsers_at,
             id,
             direction,
             brief,
@@ -264,6 +278,10 @@ impl Discovery {
                 Some((key, Purpose::Providers)) => Message::GetProviders { key },
                 None => return,
             },
+            Question::Visit(number) => match self.for_pages.key_of(number) {
+                Some(key) => Message::GetProviders { key },
+                None => return,
+            },
             Question::Delivery(number) => match self.announcer.keys_of(number) {
                 Some(keys) => Message::AddProvider(keys.to_vec()),
                 None => return,
@@ -283,6 +301,7 @@ impl Discovery {
         match question {
             Question::Nodes(key) | Question::Providers(key) => self.searches.failed(now.mono, key, id),
             Question::Delivery(number) => self.delivered(now, number, 0, out),
+            Question::Visit(number) => self.on_visited(now, number, None),
         }
     }
 
@@ -310,6 +329,7 @@ impl Discovery {
         let Some(conversation) = self.conversations.remove(&peer) else { return };
         self.changed = true;
         conversation.open.into_iter().for_each(|question| self.unanswered(now, question, &conversation.id, out));
+        self.forget_page(peer);
     }
 
     /// A peer at `ip` asks for the contacts nearest to an id.
@@ -487,6 +507,7 @@ impl Discovery {
             }
         }
         self.deliver(now, out);
+        self.advance_for_pages(now, out);
         while self.has_room()
             && self.pending_dials.values().filter(|call| call.questions.is_empty()).count() < MAX_CHECKS
             && let Some(contact) = self.to_check.pop_front()
@@ -547,8 +568,9 @@ impl Discovery {
         match client {
             Client::Table => {}
             Client::Owner(_) => out.event(Event::NodesFound(Arc::new(found))),
-            Client::Announcer => self.found_around(now, &found, out),
+            Client::Announcer { .. } => self.found_around(now, &found, out),
             Client::Archive => self.archives.push(found),
+            Client::Page(number) => self.on_looked_up(now, number),
         }
     }
 
@@ -559,6 +581,7 @@ impl Discovery {
             announcer,
             conversations,
             pending_dials,
+            for_pages,
             records: _,
             next_expiry: _,
             table: _,
@@ -572,10 +595,12 @@ impl Discovery {
         } = self;
         searches.extend_deadlines(by);
         announcer.extend_deadlines(by);
+        for_pages.extend_deadlines(by);
         for Conversation {
             since,
             last,
             contact: _,
+            browsers_at: _,
             id: _,
             direction: _,
             brief: _,
@@ -602,7 +627,7 @@ impl Discovery {
             self.next_refresh
         });
         let announcements = self.announcer.deadline().filter(|_| !self.table.is_empty());
-        let own = [self.searches.deadline(), look, announcements, Some(self.next_expiry)];
+        let own = [self.searches.deadline(), look, announcements, self.for_pages.deadline(), Some(self.next_expiry)];
         ends.chain(pending_dials).chain(own.into_iter().flatten()).min()
     }
 }

@@ -214,6 +214,12 @@ impl Download {
         Available { lowest: kept.lowest(best), archived: Some(&kept.archived), epoch: self.epoch }
     }
 
+    /// Peers that say that they have a run of old blocks.
+    pub(super) fn keepers(&self, run: Run) -> impl Iterator<Item = PeerId> {
+        let has = move |kept: &Kept| kept.archived.has(run) || kept.pruned_at.is_none() && kept.from == Height::GENESIS;
+        self.sources.iter().filter(move |(_, source)| has(&source.kept)).map(|(peer, _)| *peer)
+    }
+
     /// The lowest missing block that no peer has.
     pub(super) fn lacking(&self) -> Option<Height> {
         self.lacking
@@ -325,6 +331,13 @@ impl Download {
         }
     }
 
+    /// A peer does not have a run, whatever it said.
+    pub(super) fn lacks(&mut self, peer: PeerId, run: Run) {
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.kept.archived.remove(run);
+        }
+    }
+
     /// A peer does not have a block, or sent another body for it. Returns the block's height, if it was requested from the peer.
     pub(super) fn failed(&mut self, now: Now, peer: PeerId, hash: &BlockHash) -> Option<Height> {
         let height = self.requests.get(hash).filter(|request| request.peer == peer).map(|request| request.height);
@@ -332,8 +345,8 @@ impl Download {
             self.requests.remove(hash);
             if let Some(source) = self.sources.get_mut(&peer) {
                 source.in_flight = source.in_flight.saturating_sub(1);
-                source.kept.archived.remove(Run::of(height, self.epoch));
             }
+            self.lacks(peer, Run::of(height, self.epoch));
         }
         if let Some(source) = self.sources.get_mut(&peer) {
             source.penalised_until = Some(now.mono + COLD_TIME);

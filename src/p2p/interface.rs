@@ -44,6 +44,15 @@ pub trait Protocol {
     fn tip(&self) -> (Height, BlockHash);
 }
 
+/// What answers a dial in place of the node that was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherParty {
+    /// A node with another id than was required.
+    Node(NodeId),
+    /// A server of HTTP, such as a node's RPC.
+    Http,
+}
+
 /// Inputs.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -62,8 +71,8 @@ pub enum Input {
     ConnectFailed {
         /// The address dialled.
         address: PeerAddr,
-        /// The id that was found there, if another was required.
-        found: Option<NodeId>,
+        /// What answers there instead, if that is known.
+        found: Option<OtherParty>,
     },
     /// A message came.
     Received {
@@ -221,7 +230,7 @@ pub enum Event {
     ProviderNamed {
         /// The lookup's number.
         number: u64,
-        /// The provider. Whoever named it may lie.
+        /// The provider. The node that named it may lie.
         provider: Contact,
     },
     /// Content was announced that this node's owner asked to announce.
@@ -233,7 +242,7 @@ pub enum Event {
     },
     /// A light client has news, which its owner may read.
     Noticed,
-    /// The best chain has come to an edge of which the state is not computed yet: [`Chain::state_table`] is to be moved.
+    /// The best chain has come to an edge whose state is not computed yet: [`Chain::state_table`] is to be moved.
     ///
     /// [`Chain::state_table`]: crate::chain::Chain::state_table
     StateDue,

@@ -25,9 +25,9 @@ use crate::primitives::target::Work;
 use crate::primitives::tx::Transaction;
 
 /// The version of the protocol spoken here.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 /// The oldest version understood.
-pub const MIN_PROTOCOL_VERSION: u32 = 5;
+pub const MIN_PROTOCOL_VERSION: u32 = 6;
 
 /// Service bit: has every block of its best chain, and serves it and its filters.
 pub const SERVICE_FULL: u64 = 1;

@@ -79,7 +79,7 @@ impl Outbox {
     fn report_local(&mut self, blame: Blame, error: &impl ToString) {
         match blame {
             Blame::Local => self.event(Event::StoreFailed { error: error.to_string() }),
-            Blame::Peer | Blame::Nobody => {}
+            Blame::Peer | Blame::None => {}
         }
     }
 

@@ -108,8 +108,8 @@ impl PeerAddr {
     /// What stands before the id of a page in the place of its address.
     pub const PAGE: &'static str = "page/";
 
-    /// What stands for the address of a browser page that was met through a node: no port, and its id in the certificate's place.
-    /// Nobody can dial it, so it is in no address book, and no peer is told of it.
+    /// Stands for the address of a browser page that was met through a node: no port, and its id in the certificate's
+    /// place. It cannot be dialled, so it is in no address book, and no peer is told of it.
     pub fn page(id: [u8; 32]) -> Self {
         Self::WebRtc { socket: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), certhash: id }
     }
@@ -397,7 +397,7 @@ mod tests {
         let page = PeerAddr::page([7; 32]);
         assert!(page.is_page() && !page.is_valid() && !webrtc("8.8.1.1:5").is_page());
         assert_eq!(page.to_string(), format!("page/{}", "07".repeat(32)));
-        assert!(page.to_string().parse::<PeerAddr>().is_err(), "nobody can dial it");
+        assert!(page.to_string().parse::<PeerAddr>().is_err(), "it cannot be dialled");
         assert!(!Transports::default().can_dial(&webrtc("8.8.1.1:5")));
         assert!(Transports::default().can_dial(&PeerAddr::tcp_port(5)));
     }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Now, PeerId};
 
-/// Points of allowance gained a second. A peer pushes a transaction to 3 of its peers at most, so an honest peer comes
-/// near this number only with hundreds of payments a second.
+/// Points of allowance gained a second. A peer pushes a transaction to [`FANOUT`](super::fanout::FANOUT) of its peers at
+/// most, so an honest peer comes near this number only with hundreds of payments a second.
 pub const POINTS_A_SECOND: u64 = 100;
 /// Most points saved up: enough for the late answers of a peer that was asked for everything it had.
 pub const MAX_POINTS: u64 = 1_000;

@@ -1,9 +1,10 @@
-//! Address book, bans and anchors, as they are stored.
+//! Address book, bans, anchors, and which archived runs were taken up, as they are stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::p2p::addrbook::{AddrBook, Record};
 use crate::p2p::anchors::{Anchors, MAX_ANCHORS};
+use crate::p2p::archive::Runs;
 use crate::p2p::bans::{Ban, Bans, Subnet};
 use crate::p2p::connection::Now;
 use crate::p2p::kad::Contact;
@@ -17,6 +18,7 @@ enum Stored {
     Address(Record),
     Ban(Subnet, Ban),
     Anchor(u8, Contact),
+    TakenUp(Vec<u8>),
 }
 
 #[derive(Debug, Encode)]
@@ -24,21 +26,42 @@ enum Name {
     Address(PeerAddr),
     Ban(Subnet),
     Anchor(u8),
+    TakenUp,
+}
+
+/// What is saved.
+#[derive(Debug)]
+pub(super) struct Saved {
+    pub(super) book: AddrBook,
+    pub(super) bans: Bans,
+    pub(super) anchors: Anchors,
+    /// Runs that were fetched because few nodes kept them.
+    pub(super) taken_up: Runs,
 }
 
 /// The saved records. An unreadable one is skipped: the network will announce it again.
-pub(super) fn load(db: &Database, now: Now, transports: Transports) -> Result<(AddrBook, Bans, Anchors), StoreError> {
+pub(super) fn load(db: &Database, now: Now, transports: Transports) -> Result<Saved, StoreError> {
     let (mut addresses, mut bans, mut anchors) = (Vec::new(), Bans::default(), BTreeMap::new());
+    let mut taken_up = Runs::default();
     for record in db.peers()? {
         match codec::decode(&record) {
             Ok(Stored::Address(record)) => addresses.push(record),
             Ok(Stored::Ban(subnet, ban)) => bans.insert(subnet, ban),
             Ok(Stored::Anchor(place, contact)) => drop(anchors.insert(place, contact)),
+            Ok(Stored::TakenUp(runs)) => taken_up = Runs::from_bytes(runs),
             Err(error) => tracing::warn!(%error, "a record of the address book cannot be read"),
         }
     }
     bans.expire(now.unix);
-    Ok((AddrBook::load(addresses, transports), bans, Anchors::load(anchors.into_values().collect())))
+    let book = AddrBook::load(addresses, transports);
+    Ok(Saved { book, bans, anchors: Anchors::load(anchors.into_values().collect()), taken_up })
+}
+
+/// Saves which runs were taken up.
+pub(super) fn save_taken_up(db: &Database, runs: &Runs) -> Result<(), StoreError> {
+    let mut batch = Batch::default();
+    batch.put_peer(&codec::encode(&Name::TakenUp), codec::encode(&Stored::TakenUp(runs.to_bytes())));
+    db.store().commit(batch)
 }
 
 /// Saves what changed.

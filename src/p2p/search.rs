@@ -15,6 +15,12 @@ pub const MAX_SEARCHES: usize = 3;
 pub const MAX_WAITING: usize = 64;
 /// Most lookups under way or waiting that the owner asked for.
 pub const MAX_OWNER_SEARCHES: usize = 8;
+/// Most lookups under way or waiting that browser pages asked for.
+pub const MAX_PAGE_SEARCHES: usize = 4;
+/// Most providers that a page's lookup takes from one answer at first, so that one liar does not take the places of all others.
+pub const MAX_OF_ANSWER: usize = 2;
+/// Time after which a page's lookup ends: its person waits, and other lookups may wait for its place.
+pub const PAGE_SEARCH_TIMEOUT: Duration = Duration::from_secs(8);
 /// Time after which a lookup ends with what it has found: a dozen time-outs in a row.
 pub const SEARCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most lookups begun at once: one for each bucket that is not empty among millions of nodes, and some for the owner.
@@ -75,16 +81,31 @@ pub(crate) enum Client {
     /// The node's owner, who was given this number.
     Owner(u64),
     /// [`Announcer`](crate::p2p::announcer::Announcer).
-    Announcer,
+    Announcer {
+        /// Whether the owner waits for what is announced.
+        is_awaited: bool,
+    },
     /// [`archive`](crate::p2p::archive).
     Archive,
+    /// A browser page, whose question has this number.
+    Page(u64),
 }
 
 impl Client {
     fn number(self) -> Option<u64> {
         match self {
             Self::Owner(number) => Some(number),
-            Self::Table | Self::Announcer | Self::Archive => None,
+            Self::Table | Self::Announcer { .. } | Self::Archive | Self::Page(_) => None,
+        }
+    }
+
+    /// Its place in the order in which lookups begin.
+    fn turn(self) -> u8 {
+        match self {
+            Self::Owner(_) => 0,
+            Self::Announcer { is_awaited: true } => 1,
+            Self::Page(_) => 2,
+            Self::Table | Self::Announcer { is_awaited: false } | Self::Archive => 3,
         }
     }
 }
@@ -98,6 +119,8 @@ pub struct Found {
     pub purpose: Purpose,
     /// Providers that were named, in the order in which they were; at most [`MAX_PROVIDERS`]. Any node can name any.
     pub providers: Vec<Contact>,
+    /// Nodes that named themselves.
+    pub keepers: Vec<NodeId>,
     /// The target id.
     pub target: NodeId,
     /// The nodes that answered and are nearest to it, the nearest first; at most [`K`], or for an announcement [`MAX_TOLD`].
@@ -116,6 +139,7 @@ struct Search {
     client: Client,
     purpose: Purpose,
     providers: Vec<Contact>,
+    keepers: Vec<NodeId>,
     started_at: MonoTime,
     /// Its time-out.
     ends: MonoTime,
@@ -136,6 +160,7 @@ impl Search {
 #[derive(Debug)]
 pub(crate) struct Searches {
     under_way: BTreeMap<u64, Search>,
+    /// In the order of their [turns](Client::turn).
     waiting: VecDeque<(NodeId, Client, Purpose)>,
     allowance: Bucket,
     next: u64,
@@ -147,48 +172,73 @@ impl Searches {
         Self { under_way: BTreeMap::new(), waiting: VecDeque::new(), allowance, next: 0 }
     }
 
-    fn owner_searches(&self) -> usize {
-        let under_way = self.under_way.values().map(|search| search.client);
-        under_way.chain(self.waiting.iter().map(|(_, client, _)| *client)).filter_map(Client::number).count()
+    /// For whom the lookups are that are under way or wait.
+    fn clients(&self) -> impl Iterator<Item = Client> {
+        let waiting = self.waiting.iter().map(|(_, client, _)| *client);
+        self.under_way.values().map(|search| search.client).chain(waiting)
+    }
+
+    /// A lookup waits for its turn.
+    fn enqueue(&mut self, target: NodeId, client: Client, purpose: Purpose) {
+        let at = self.waiting.partition_point(|(_, other, _)| other.turn() <= client.turn());
+        self.waiting.insert(at, (target, client, purpose));
+    }
+
+    /// A lookup with a number, or `None` if there are `most` in the same turn.
+    fn add_numbered(
+        &mut self,
+        client: fn(u64) -> Client,
+        most: usize,
+        (target, purpose): (NodeId, Purpose),
+    ) -> Option<u64> {
+        let number = self.next;
+        let client = client(number);
+        if self.clients().filter(|other| other.turn() == client.turn()).count() >= most {
+            return None;
+        }
+        self.next += 1;
+        self.enqueue(target, client, purpose);
+        Some(number)
     }
 
     /// A lookup for the node's own purposes, unless one for the same id waits or too many do.
     pub(crate) fn add(&mut self, target: NodeId) {
         if self.waiting.len() < MAX_WAITING && !self.waiting.iter().any(|(waiting, ..)| *waiting == target) {
-            self.waiting.push_back((target, Client::Table, Purpose::Nodes));
+            self.enqueue(target, Client::Table, Purpose::Nodes);
         }
     }
 
-    /// A lookup for the announcer, which makes one at a time. One that the owner waits for already is before those for the table.
+    /// A lookup for the announcer, which makes one at a time.
     pub(crate) fn add_for_announcer(&mut self, target: NodeId, is_awaited: bool) {
-        let owners = self.waiting.iter().take_while(|(_, client, _)| client.number().is_some()).count();
-        let at = if is_awaited { owners } else { self.waiting.len() };
-        self.waiting.insert(at, (target, Client::Announcer, Purpose::Nodes));
+        self.enqueue(target, Client::Announcer { is_awaited }, Purpose::Nodes);
     }
 
     /// A lookup of providers of a run of old blocks, unless too many wait.
     pub(crate) fn add_for_archive(&mut self, key: NodeId) {
         if self.waiting.len() < MAX_WAITING {
-            self.waiting.push_back((key, Client::Archive, Purpose::Providers));
+            self.enqueue(key, Client::Archive, Purpose::Providers);
         }
     }
 
-    /// A lookup for the owner, before all others: its number, or `None` if there are too many.
+    /// A lookup for the owner: its number, or `None` if there are too many.
     pub(crate) fn add_for_owner(&mut self, target: NodeId, purpose: Purpose) -> Option<u64> {
-        if self.owner_searches() >= MAX_OWNER_SEARCHES {
-            return None;
-        }
-        let number = self.next;
-        self.next += 1;
-        let at = self.waiting.iter().take_while(|(_, client, _)| client.number().is_some()).count();
-        self.waiting.insert(at, (target, Client::Owner(number), purpose));
-        Some(number)
+        self.add_numbered(Client::Owner, MAX_OWNER_SEARCHES, (target, purpose))
+    }
+
+    /// A lookup of providers for a page: its number, or `None` if pages have too many.
+    pub(crate) fn add_for_page(&mut self, key: NodeId) -> Option<u64> {
+        self.add_numbered(Client::Page, MAX_PAGE_SEARCHES, (key, Purpose::Providers))
+    }
+
+    /// Ends a page's lookup, whose result is not needed any more.
+    pub(crate) fn stop_for_page(&mut self, number: u64) {
+        self.under_way.retain(|_, search| search.client != Client::Page(number));
+        self.waiting.retain(|(_, client, _)| *client != Client::Page(number));
     }
 
     /// Whether no lookup for the table is under way or waits.
     pub(crate) fn is_idle(&self) -> bool {
-        let waiting = self.waiting.iter().map(|(_, client, _)| *client);
-        self.under_way.values().map(|search| search.client).chain(waiting).all(|client| client != Client::Table)
+        self.clients().all(|client| client != Client::Table)
     }
 
     /// Whether another may be under way. The owner's first does not wait for those of the node itself.
@@ -205,9 +255,10 @@ impl Searches {
             let Some((target, client, purpose)) = self.waiting.pop_front() else { return };
             table.record_lookup(now, &target);
             let paths = match (client, purpose) {
-                (Client::Announcer, _) | (_, Purpose::Providers) => CONTENT_PATHS,
-                (Client::Table | Client::Owner(_) | Client::Archive, Purpose::Nodes) => 1,
+                (Client::Announcer { .. }, _) | (_, Purpose::Providers) => CONTENT_PATHS,
+                (Client::Table | Client::Owner(_) | Client::Archive | Client::Page(_), Purpose::Nodes) => 1,
             };
+            let timeout = if matches!(client, Client::Page(_)) { PAGE_SEARCH_TIMEOUT } else { SEARCH_TIMEOUT };
             let lookup = Lookup::along(paths, table.own(), target, K, ALPHA, table.closest(&target, K));
             let key = self.next;
             self.next += 1;
@@ -218,8 +269,9 @@ impl Searches {
                     client,
                     purpose,
                     providers: Vec::new(),
+                    keepers: Vec::new(),
                     started_at: now,
-                    ends: now + SEARCH_TIMEOUT,
+                    ends: now + timeout,
                     path: Vec::new(),
                 },
             );
@@ -241,9 +293,10 @@ impl Searches {
         self.under_way.get(&key).map(|search| (search.lookup.target(), search.purpose))
     }
 
-    /// A node named providers. Returns those that were not named before, and the number of the owner who asked.
-    pub(crate) fn named(&mut self, key: u64, providers: &[Contact]) -> (Option<u64>, Vec<Contact>) {
+    /// A node named providers. Returns those that were taken and not named before, and whom the lookup is for.
+    pub(crate) fn named(&mut self, key: u64, providers: &[Contact]) -> (Option<Client>, Vec<Contact>) {
         let Some(search) = self.under_way.get_mut(&key) else { return (None, Vec::new()) };
+        let most = if let Client::Page(_) = search.client { MAX_OF_ANSWER } else { usize::MAX };
         let mut new = Vec::new();
         for provider in providers {
             let known = &search.providers;
@@ -251,12 +304,19 @@ impl Searches {
             let is_crowded = subnet(provider.address.ip()).is_some_and(|part| {
                 known.iter().filter(|other| part.contains(other.address.ip())).count() >= MAX_HINTS_PER_SUBNET
             });
-            if known.len() < MAX_PROVIDERS && !known.contains(provider) && !is_crowded {
+            if new.len() < most && known.len() < MAX_PROVIDERS && !known.contains(provider) && !is_crowded {
                 search.providers.push(*provider);
                 new.push(*provider);
             }
         }
-        (search.client.number(), new)
+        (Some(search.client), new)
+    }
+
+    /// A node that was asked says that it is a provider itself.
+    pub(crate) fn keeps(&mut self, key: u64, id: NodeId) {
+        if let Some(search) = self.under_way.get_mut(&key) {
+            search.keepers.push(id);
+        }
     }
 
     pub(crate) fn answered(&mut self, now: MonoTime, key: u64, id: &NodeId, told: &[Contact]) {
@@ -290,10 +350,13 @@ impl Searches {
                 number: search.client.number(),
                 purpose: search.purpose,
                 providers: search.providers,
+                keepers: search.keepers,
                 target: search.lookup.target(),
                 nodes: match search.client {
-                    Client::Announcer => search.lookup.nearest(MAX_TOLD).copied().collect(),
-                    Client::Table | Client::Owner(_) | Client::Archive => search.lookup.found().copied().collect(),
+                    Client::Announcer { .. } => search.lookup.nearest(MAX_TOLD).copied().collect(),
+                    Client::Table | Client::Owner(_) | Client::Archive | Client::Page(_) => {
+                        search.lookup.found().copied().collect()
+                    }
                 },
                 took: now.saturating_since(search.started_at),
                 complete: search.lookup.is_done(),
@@ -306,7 +369,7 @@ impl Searches {
 
     /// Extend all deadlines by a span. The time that a question took tells the owner of this node's delay, too.
     pub(crate) fn extend_deadlines(&mut self, by: Duration) {
-        for Search { lookup, ends, started_at: _, client: _, purpose: _, providers: _, path: _ } in
+        for Search { lookup, ends, started_at: _, client: _, purpose: _, providers: _, keepers: _, path: _ } in
             self.under_way.values_mut()
         {
             lookup.extend_deadlines(by);
@@ -338,13 +401,19 @@ mod tests {
         let clients = |searches: &Searches| searches.under_way.values().map(|one| one.client).collect::<Vec<_>>();
         assert_eq!(clients(&searches), [Client::Table; MAX_SEARCHES]);
         searches.add_for_announcer(key(30), false);
+        assert!(searches.add_for_page(key(40)).is_some());
         searches.add_for_announcer(key(31), true);
+        assert!(searches.add_for_page(key(41)).is_some());
         let numbers = [1, 2].map(|n| searches.add_for_owner(key(n), Purpose::Providers));
         searches.begin(now, &mut table);
         let owner = Client::Owner(numbers[0].unwrap());
         assert_eq!(clients(&searches)[MAX_SEARCHES..], [owner], "one more, and only for the owner");
         let waiting: Vec<NodeId> = searches.waiting.iter().map(|(target, ..)| *target).collect();
-        assert_eq!(waiting[..3], [key(2), key(31), key(13)]);
-        assert_eq!(waiting.last(), Some(&key(30)));
+        let (first, last) = ([key(2), key(31), key(40), key(41), key(13)], key(30));
+        assert_eq!((&waiting[..5], waiting.last()), (&first[..], Some(&last)));
+        // The bounds of owner and pages are apart.
+        let pages = (0..10).filter_map(|n| searches.add_for_page(key(50 + n))).count();
+        let owners = (0..10).filter_map(|n| searches.add_for_owner(key(60 + n), Purpose::Nodes)).count();
+        assert_eq!((pages, owners), (MAX_PAGE_SEARCHES - 2, MAX_OWNER_SEARCHES - 2));
     }
 }

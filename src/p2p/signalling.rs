@@ -1,11 +1,11 @@
 //! Brings browser pages together: names pages to each other, and relays the offer and the answer of a call between two of them.
 //!
 //! Two browsers cannot find each other by themselves. Two messages through a node that both are connected to suffice; what they
-//! say then goes from browser to browser. Only peers whose services say so are pages ([`is_page`]). A node keeps
-//! nothing of a call but that it is open, so that an answer goes only where it was asked for.
+//! say then goes from browser to browser. Only peers whose services say so are pages ([`is_page`]). A node remembers
+//! only that a call is open, so that an answer goes only where it was asked for.
 //!
-//! A call makes the browser that is called work and send packets to the addresses in it. So calls are bounded for the caller
-//! and for the called, whoever calls.
+//! A call makes the called browser work and send packets to the addresses in it. So a node bounds the calls that each
+//! page makes, and those that each page gets from all others together.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -7,7 +7,7 @@ use crate::p2p::coins::max_proof_bytes;
 use crate::primitives::codec::{Decode, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::state::proof::ProveError;
-use crate::state::{Key, KeyRange, Page, SourceError, StateId, StateProofError};
+use crate::state::{Key, KeyRange, Leaf, Page, SourceError, StateId, StateProofError};
 use crate::storage::StoreError;
 
 /// Coins of a page that is not the last: as many as the node's thread proves in some milliseconds, and a peer that has four of
@@ -23,6 +23,8 @@ pub struct RangeQuery {
     pub first: [u8; Key::LEN],
     /// The last key.
     pub last: [u8; Key::LEN],
+    /// Whether the requester has coins of an earlier state there, and asks for the nodes over them alone, to compare.
+    pub compares: bool,
 }
 
 /// The answer to a [`RangeQuery`].
@@ -34,10 +36,10 @@ pub struct RangeAnswer {
     pub page: Option<RangePage>,
 }
 
-/// The coins of a range, or the first [`STATE_PAGE_COINS`] of them.
+/// The coins of a range, or the first [`STATE_PAGE_COINS`] of them; or the nodes over all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RangePage {
-    /// A proof in the layout of [`crate::state::proof`] that these are all.
+    /// A proof in the layout of [`crate::state::proof`]: that these are all, or of their total.
     pub proof: Vec<u8>,
     /// The key of the last coin, if others follow.
     pub end: Option<[u8; Key::LEN]>,
@@ -45,11 +47,16 @@ pub struct RangePage {
 
 impl RangeQuery {
     /// Bytes of every encoding.
-    pub const LEN: usize = 32 + 2 * Key::LEN;
+    pub const LEN: usize = 32 + 2 * Key::LEN + 1;
 
     /// Asks for the coins in a range of the state after a block.
     pub fn new(block: BlockHash, range: &KeyRange) -> Self {
-        Self { block, first: *range.first().as_bytes(), last: *range.last().as_bytes() }
+        Self { block, first: *range.first().as_bytes(), last: *range.last().as_bytes(), compares: false }
+    }
+
+    /// Asks for the nodes over the coins in a range of the state after a block.
+    pub fn comparing(block: BlockHash, range: &KeyRange) -> Self {
+        Self { compares: true, ..Self::new(block, range) }
     }
 
     /// The range; `None` if it ends before it begins.
@@ -81,9 +88,12 @@ fn page(query: &RangeQuery, chain: &Chain) -> Result<Option<RangePage>, StoreErr
         return Ok(None);
     };
     let epoch = chain.params().epoch_blocks;
-    let read = chain
-        .state_table()
-        .while_it_stays(|db| db.with_state(edge, epoch, |source| source.prove_page_of(STATE_PAGE_COINS, &range)));
+    let read = chain.state_table().while_it_stays(|db| {
+        db.with_state(edge, epoch, |source| match query.compares {
+            true => source.prove_total(&range).map(|proof| (proof, None)),
+            false => source.prove_page_of(STATE_PAGE_COINS, &range),
+        })
+    });
     let Some(found) = read.transpose()?.flatten() else { return Ok(None) };
     match found {
         Ok((proof, end)) => Ok(Some(RangePage { proof, end: end.map(|end| *end.as_bytes()) })),
@@ -99,5 +109,16 @@ impl RangePage {
     /// The first reason why it shows nothing.
     pub fn check(&self, id: &StateId, range: &KeyRange) -> Result<Page, StateProofError> {
         id.page_of(STATE_PAGE_COINS, range, self.end.map(Key::from_bytes).as_ref(), &self.proof)
+    }
+
+    /// Whether `coins` are those of a range of the state `id`, every one and no other, as a total of it shows.
+    ///
+    /// # Errors
+    /// The first reason why it shows nothing.
+    pub fn compare(&self, id: &StateId, range: &KeyRange, coins: &[Leaf]) -> Result<bool, StateProofError> {
+        if let Some(end) = self.end.map(Key::from_bytes) {
+            return Err(StateProofError::PageEnd { end });
+        }
+        id.is_all_of(range, coins, &self.proof)
     }
 }

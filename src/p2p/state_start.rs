@@ -84,7 +84,7 @@ pub(super) struct StateStart {
 }
 
 impl StateStart {
-    /// Nobody was asked yet. A chain that slowed down has a state to start from only if that is accepted.
+    /// With no peer asked yet. A chain that slowed down has a state to start from only if `accepts_slow`.
     pub(super) fn new(accepts_slow: bool) -> Self {
         Self { accepts_slow, ..Self::default() }
     }

@@ -1,17 +1,16 @@
 //! Starting from a state: the newest state that is buried under enough work takes the place of genesis.
 //!
-//! Which it is, a proof of the chain says (`StateStart`), and then headers are fetched from shortly below it on; those before
-//! come when there is time ([`LateHeaders`](super::late_headers)). If no peer proves its chain, or the chain is short, all
-//! headers are fetched first.
+//! A proof of the chain says which state that is (`StateStart`). The node then fetches headers from shortly below it
+//! on; the earlier ones come when there is time ([`LateHeaders`](super::late_headers)). If no peer proves its chain, or
+//! the chain is short, the node fetches all headers first.
 //!
-//! One peer shows what two blocks commit to: the root over the coins, and what the block after them is checked with. Then all
-//! peers that serve states are asked for ranges of the coins, each of which is checked as it comes. When all are there, the
-//! blocks since are downloaded and validated as always. Whatever fails ends with the ordinary synchronisation from genesis.
+//! One peer shows what two blocks commit to: the root over the coins, and what the block after them is checked with.
+//! Then the node asks all peers that serve states for ranges of the coins, and checks each range as it comes. With all
+//! coins there, it downloads and validates the blocks since as always. If anything fails, it synchronises from genesis.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::chain::{Chain, HeaderStart, LoadStep, NoState, SORTED_COINS, StateTarget};
 use crate::consensus::commitment::Committed;
@@ -22,35 +21,20 @@ use crate::p2p::interface::Reason;
 use crate::p2p::message::{Message, SERVICE_CHAIN_PROOFS, SERVICE_STATE, TipClaim};
 use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
-use crate::p2p::state::{RangeAnswer, RangeQuery};
+use crate::p2p::state::RangeAnswer;
+use crate::p2p::state_servers::{ANSWER_TIMEOUT, StateServers};
 use crate::p2p::state_start::{StateStart, least_proven};
 use crate::p2p::sync::HeaderSync;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::time::MonoTime;
-use crate::state::KeyRange;
-use crate::storage::{BlockKey, StateBase, StateLoad, StoreError};
+use crate::storage::{BlockKey, StateBase, StoreError};
 
 /// Time for which more peers may come with more work, after the headers of the first are here.
 pub const SETTLE_TIME: Duration = Duration::from_secs(2);
-/// Time-out for an answer: some 80 kB each over a slow line, after the peer has finished its present work.
-pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time for which a peer is not asked after it said that it does not have the state: its table may be moving.
-pub const REST: Duration = Duration::from_secs(2);
 /// Time without any progress after which another state is looked for, and then none.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Ranges of keys that are loaded side by side, so that many peers can be asked.
 const PARTS: usize = 32;
-/// Ranges that a peer is asked for at once, so that its line is never idle.
-const MAX_ASKED: usize = 4;
-
-/// A peer that serves states.
-#[derive(Debug, Default)]
-struct Server {
-    /// The ranges that it was asked for, and since when.
-    asked: Vec<(KeyRange, MonoTime)>,
-    /// Until when it is not asked.
-    rests_until: Option<MonoTime>,
-}
 
 /// What is under way.
 #[derive(Debug)]
@@ -101,7 +85,7 @@ pub(super) struct StateSync {
     is_wanted: bool,
     stage: Stage,
     start: StateStart,
-    servers: BTreeMap<PeerId, Server>,
+    servers: StateServers,
     /// The last state that was looked for without success.
     missed: Option<BlockHash>,
     /// A chain had more work than what proofs showed, so that headers are fetched first until a state is loaded.
@@ -121,7 +105,7 @@ impl StateSync {
             true if chain.is_fresh() => Stage::Proof(None),
             true => Stage::Headers(None),
         };
-        let (start, servers) = (StateStart::new(accepts_slow), BTreeMap::new());
+        let (start, servers) = (StateStart::new(accepts_slow), StateServers::default());
         Self {
             is_wanted,
             stage,
@@ -152,7 +136,7 @@ impl StateSync {
     /// A peer said hello.
     pub(super) fn connected(&mut self, peer: PeerId, services: u64, claim: TipClaim) {
         if services & SERVICE_STATE != 0 {
-            self.servers.insert(peer, Server::default());
+            self.servers.connected(peer);
         }
         if services & SERVICE_CHAIN_PROOFS != 0 {
             self.start.connected(peer, claim);
@@ -161,7 +145,7 @@ impl StateSync {
 
     pub(super) fn disconnected(&mut self, peer: PeerId) {
         self.start.disconnected(peer);
-        self.servers.remove(&peer);
+        self.servers.remove(peer);
         if let Stage::Openings(openings) = &mut self.stage {
             openings.asked.take_if(|(asked, _)| *asked == peer);
         }
@@ -207,7 +191,7 @@ impl StateSync {
         };
         let Some(opening) = opening else {
             openings.asked = None;
-            return self.rest(now, peer);
+            return self.servers.rest(now, peer);
         };
         let coinbase = &opening.coinbase;
         let committed = if coinbase.block != block || coinbase.height != entry.height {
@@ -221,14 +205,14 @@ impl StateSync {
             Ok(committed) => openings.first = Some(*committed),
             Err(offence) => {
                 openings.asked = None;
-                self.servers.remove(&peer);
+                self.servers.remove(peer);
                 return out.offence(peer, offence);
             }
         }
         self.progress = now.mono;
     }
 
-    /// A peer showed coins. `true` if they were missing.
+    /// A peer showed coins, or the nodes over them. `true` if they were missing, or outdated.
     ///
     /// # Errors
     /// The store's.
@@ -240,42 +224,11 @@ impl StateSync {
         chain: &mut Chain,
         out: &mut Outbox,
     ) -> Result<bool, StoreError> {
-        let asked = self.servers.get_mut(&peer).and_then(|server| {
-            let is_it = |(range, _): &(KeyRange, MonoTime)| Some(*range) == answer.query.range();
-            server.asked.iter().position(is_it).map(|at| server.asked.remove(at).0)
-        });
-        let Some(range) = asked else {
-            out.offence(peer, Offence::UnrequestedProofs);
-            return Ok(false);
-        };
-        // Another state may be wanted by now.
-        let id = chain.state_load().map(|load| load.base.id()).filter(|id| id.block == answer.query.block);
-        let (Some(id), Some(page)) = (id, &answer.page) else {
-            self.rest(now, peer);
-            return Ok(false);
-        };
-        let shown = match page.check(&id, &range) {
-            Ok(shown) => shown,
-            Err(fault) => {
-                self.servers.remove(&peer);
-                out.offence(peer, Offence::FalseCoins(fault));
-                return Ok(false);
-            }
-        };
-        let end = shown.rest.and(shown.leaves.last()).map_or(*range.last(), |leaf| leaf.key);
-        let is_new = chain.load_coins((range.first(), &end), &shown.leaves, shown.split.as_ref())?;
+        let is_new = self.servers.coins(now, peer, answer, chain, out)?;
         if is_new {
             self.progress = now.mono;
-            let ranges = chain.state_load().map_or(0, |load| load.missing.len());
-            debug!(%peer, coins = shown.leaves.len(), ranges, "coins of the state came");
         }
         Ok(is_new)
-    }
-
-    fn rest(&mut self, now: Now, peer: PeerId) {
-        if let Some(server) = self.servers.get_mut(&peer) {
-            server.rests_until = Some(now.mono + REST);
-        }
     }
 
     /// Goes on as far as it can, and asks for what is missing. The node ends every call with this.
@@ -296,9 +249,7 @@ impl StateSync {
             warn!("a chain with more work has none of the headers that are here: starting from its state");
             return self.begin_by_headers(chain);
         }
-        for server in self.servers.values_mut() {
-            server.rests_until.take_if(|until| *until <= now.mono);
-        }
+        self.servers.wake(now);
         // Without peers, patience is not what is wanting.
         if sync.peers().next().is_none() {
             self.progress = now.mono;
@@ -344,21 +295,21 @@ impl StateSync {
                 info!(height = base.height.as_u32(), block = %base.block, "loading the coins of a state");
                 (self.stage, self.progress) = (Stage::Coins, now.mono);
             } else if openings.asked.is_none()
-                && let Some((peer, _)) = self.servers.iter().find(|(_, server)| server.rests_until.is_none())
+                && let Some(peer) = self.servers.ready()
             {
-                openings.asked = Some((*peer, now.mono));
+                openings.asked = Some((peer, now.mono));
                 for block in [openings.target.next, openings.target.first] {
-                    out.send(*peer, Message::GetOpening(block.hash));
+                    out.send(peer, Message::GetOpening(block.hash));
                 }
             }
         }
         if let Stage::Coins = self.stage {
             match chain.state_load() {
                 Some(load) if is_on_best_branch(chain, &load.base.key()) => {
-                    if load.missing.is_empty() {
+                    if load.is_complete() {
                         self.stage = Stage::Writing;
                     } else {
-                        self.ask_for_coins(now, load, out);
+                        self.servers.ask(now, chain, load, out)?;
                     }
                 }
                 _ => self.stage = Stage::Headers(None),
@@ -443,23 +394,6 @@ impl StateSync {
         Ok(Outcome::Restarted)
     }
 
-    fn ask_for_coins(&mut self, now: Now, load: &StateLoad, out: &mut Outbox) {
-        let asked: Vec<KeyRange> = self.servers.values().flat_map(Server::ranges).collect();
-        let mut open = load.missing.iter().filter(|range| !asked.contains(range));
-        // One for each peer, then more.
-        for most in 1..=MAX_ASKED {
-            for (peer, server) in &mut self.servers {
-                if server.rests_until.is_none()
-                    && server.asked.len() < most
-                    && let Some(range) = open.next()
-                {
-                    server.asked.push((*range, now.mono));
-                    out.send(*peer, Message::GetStateRange(RangeQuery::new(load.base.block, range)));
-                }
-            }
-        }
-    }
-
     /// Nothing useful came for long: peers may serve a later state by now.
     fn lose_patience(&mut self, now: Now, chain: &mut Chain) -> Result<Outcome, StoreError> {
         let old = match &self.stage {
@@ -530,19 +464,19 @@ impl StateSync {
     /// Disconnects peers that do not answer.
     pub(super) fn tick(&self, now: Now, out: &mut Outbox) {
         self.start.tick(now, out);
-        let is_late = |since: &MonoTime| *since + ANSWER_TIMEOUT <= now.mono;
-        let openings = match &self.stage {
-            Stage::Openings(openings) => openings.asked.as_ref().filter(|(_, since)| is_late(since)),
-            _ => None,
-        };
-        let late = self.servers.iter().filter(|(_, server)| server.asked.iter().any(|(_, since)| is_late(since)));
-        for peer in late.map(|(peer, _)| *peer).chain(openings.map(|(peer, _)| *peer)) {
+        let mut late = self.servers.late(now);
+        if let Stage::Openings(openings) = &self.stage
+            && let Some((peer, since)) = openings.asked
+            && since + ANSWER_TIMEOUT <= now.mono
+        {
+            late.push(peer);
+        }
+        for peer in late {
             out.close(peer, Reason::Stalled);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<MonoTime> {
-        let rests = self.servers.values().filter_map(|server| server.rests_until);
         let patience = self.progress + PATIENCE;
         match &self.stage {
             Stage::Off => None,
@@ -552,21 +486,17 @@ impl StateSync {
                 settled.into_iter().chain(self.is_waiting.then_some(patience)).min()
             }
             Stage::Openings(openings) => {
-                rests.chain(openings.asked.map(|(_, since)| since + ANSWER_TIMEOUT)).chain([patience]).min()
+                let answer = openings.asked.map(|(_, since)| since + ANSWER_TIMEOUT);
+                self.servers.deadline().into_iter().chain(answer).chain([patience]).min()
             }
-            Stage::Coins => {
-                let asked = self.servers.values().flat_map(|server| &server.asked);
-                rests.chain(asked.map(|(_, since)| *since + ANSWER_TIMEOUT)).chain([patience]).min()
-            }
+            Stage::Coins => self.servers.deadline().into_iter().chain([patience]).min(),
             Stage::Writing => Some(MonoTime::START),
         }
     }
 
     /// Extend all deadlines by a span.
     pub(super) fn extend_deadlines(&mut self, by: Duration) {
-        for Server { asked, rests_until: _ } in self.servers.values_mut() {
-            asked.iter_mut().for_each(|(_, since)| *since += by);
-        }
+        self.servers.extend_deadlines(by);
         if let Stage::Openings(openings) = &mut self.stage {
             openings.asked.iter_mut().for_each(|(_, since)| *since += by);
         }
@@ -577,19 +507,7 @@ impl StateSync {
     /// Panics if a peer is not one of `ready`, or a range is asked for twice.
     pub(super) fn assert_conserved(&self, ready: &[PeerId]) {
         self.start.assert_conserved(ready);
-        assert!(self.servers.keys().all(|peer| ready.contains(peer)), "only peers serve states");
-        let mut asked: Vec<KeyRange> = Vec::new();
-        for server in self.servers.values() {
-            assert!(server.asked.len() <= MAX_ASKED);
-            asked.extend(server.ranges());
-        }
-        assert!((1..asked.len()).all(|at| !asked[..at].contains(&asked[at])), "each range is asked of one peer");
-    }
-}
-
-impl Server {
-    fn ranges(&self) -> impl Iterator<Item = KeyRange> {
-        self.asked.iter().map(|(range, _)| *range)
+        self.servers.assert_conserved(ready);
     }
 }
 

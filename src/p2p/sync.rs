@@ -99,7 +99,7 @@ impl HeaderSync {
         self.peers.values().any(|state| state.asked.is_some())
     }
 
-    /// Whether a peer has shown a chain with more work than the best, of which none of the headers that are here is a part.
+    /// Whether a peer has shown a chain that has more work than the best and none of the headers that are here.
     pub(super) fn is_outgrown(&self) -> bool {
         self.peers.values().any(|state| state.is_outgrown)
     }

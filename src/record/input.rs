@@ -31,7 +31,7 @@ pub fn encode_input(input: &Input) -> Vec<u8> {
         Input::Connected { peer, address, direction, id } => {
             tagged(0, &(peer.0, address, *direction == Direction::Outbound, id))
         }
-        // To a full node it is the same who else was found there.
+        // A full node only logs what else was found there.
         Input::ConnectFailed { address, found: _ } => tagged(1, address),
         Input::Received { peer, message, at } => {
             let mut bytes = tagged(2, &(peer.0, at, message.kind() as u8));

@@ -6,8 +6,8 @@
 //!
 //! # The file
 //!
-//! It starts with [`MAGIC`] and the format (u32). Then come entries: the length of kind and body (u32), the kind (u8), the body, and
-//! the first four bytes of the double SHA-256 of all these. Integers are little-endian, and bodies are encoded as
+//! It starts with [`MAGIC`] and the format (u32). Then come entries: the length of kind and body (u32), the kind (u8), the
+//! body, and the first four bytes of the double SHA-256 of all these. Integers are little-endian, and bodies are encoded as
 //! [`codec`](crate::primitives::codec) does.
 //!
 //! | kind | body |

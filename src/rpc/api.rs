@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::{Code, RpcError};
 use super::jsonrpc::{Outcome, Reply};
 use super::limits::Config;
-use super::operator::{Nodes, Operator};
+use super::operator::{self, Nodes, Operator};
 use super::strangers::Turns;
 use crate::chain::{BlockTree, ChainError, Entry, Level, TreeReader, check_recent};
 use crate::consensus::params::Params;
@@ -277,24 +277,33 @@ impl Api {
         &self,
         work: impl FnOnce(&Node, Now) -> R + Send + 'static,
     ) -> Result<R, RpcError> {
-        self.ask(&self.handle, work).await
+        self.awake(self.on_thread_of(&self.handle, work)).await
     }
 
-    /// Runs `work` on the thread of a node of this process. Callers without credentials take turns.
-    pub(super) async fn ask<R: Send + 'static>(
+    /// Runs `work` on the thread of a node of this process, as [`Api::node`]; `None` if that node is paused, or becomes so
+    /// meanwhile.
+    pub(super) async fn ask_unless_paused<R: Send + 'static>(
         &self,
         node: &Handle,
         work: impl FnOnce(&Node, Now) -> R + Send + 'static,
-    ) -> Result<R, RpcError> {
+    ) -> Result<Option<R>, RpcError> {
+        Ok(node.unless_paused(self.on_thread_of(node, work)).await.transpose()?)
+    }
+
+    /// Runs `work` on a node's thread. Callers without credentials take turns.
+    async fn on_thread_of<R: Send + 'static>(
+        &self,
+        node: &Handle,
+        work: impl FnOnce(&Node, Now) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
         if !self.is_for_stranger() {
-            let read = node.read(move |node, now| work(node, now));
-            return awake(node, read).await;
+            return node.read(move |node, now| work(node, now)).await;
         }
         let timed = move |node: &Recorded, now| {
             let start = Instant::now();
             (work(node, now), start.elapsed())
         };
-        awake(node, self.turns.take(node.read(timed))).await
+        self.turns.take(node.read(timed)).await
     }
 
     /// Has the node carry out a command and returns the result. Only methods that need credentials do.
@@ -313,7 +322,18 @@ impl Api {
         &self,
         work: impl Future<Output = Result<R, E>>,
     ) -> Result<R, RpcError> {
-        awake(&self.handle, work).await
+        let name = || self.nodes().into_iter().find(|(_, node)| node.is_same_node(&self.handle)).map(|(name, _)| name);
+        let paused = || self.paused(name().as_deref().unwrap_or("the node"));
+        self.handle.unless_paused(work).await.ok_or_else(paused)?.map_err(Into::into)
+    }
+
+    /// That a node of this process is paused, and what lets it go on.
+    pub(super) fn paused(&self, name: &str) -> RpcError {
+        let said = match self.operator {
+            Some(_) => operator::paused(name),
+            None => format!("{name} is paused: `resumenode` lets it go on"),
+        };
+        RpcError::new(Code::Misc, said)
     }
 
     /// Reads blocks from the disk, on a blocking thread.
@@ -410,11 +430,6 @@ fn too_long() -> RpcError {
         Code::Misc,
         "the answer is too long for a caller without credentials: ask for less, or use POST / with credentials",
     )
-}
-
-async fn awake<R, E: Into<RpcError>>(node: &Handle, work: impl Future<Output = Result<R, E>>) -> Result<R, RpcError> {
-    let paused = || RpcError::new(Code::Misc, "the node is paused: resumenode lets it go on");
-    node.unless_paused(work).await.ok_or_else(paused)?.map_err(Into::into)
 }
 
 fn warming_up() -> RpcError {

@@ -5,6 +5,7 @@
 
 mod api;
 mod args;
+mod at_once;
 pub mod auth;
 pub mod client;
 mod connections;
@@ -33,7 +34,7 @@ mod view;
 pub use api::Api;
 pub use args::{Args, Kind, Param};
 pub use limits::{Config, Gateway, Limits, PublicLimits};
-pub use operator::{Answer, Nodes, Operator, Request};
+pub use operator::{Answer, Nodes, Operator, Request, paused};
 pub use schema::Shape;
 pub use server::{RpcServer, ServeError, serve};
 pub use strangers::Usage;

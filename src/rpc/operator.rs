@@ -15,7 +15,7 @@ pub struct Nodes(std::sync::Arc<std::sync::RwLock<Vec<(String, Handle)>>>);
 impl Nodes {
     /// The nodes as they are now.
     pub fn list(&self) -> Vec<(String, Handle)> {
-        // The lock is held for a copy or an assignment, neither of which can panic halfway.
+        // The lock is held only for a copy or an assignment, and neither can panic halfway.
         self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
@@ -23,6 +23,13 @@ impl Nodes {
     pub fn set(&self, nodes: Vec<(String, Handle)>) {
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = nodes;
     }
+}
+
+/// Says that a node of a network that `cairn testnet` runs is paused.
+pub fn paused(name: &str) -> String {
+    format!(
+        "{name} is paused: `cairn testnet resume {name} --data-dir DIR` lets it go on, DIR being the network's directory"
+    )
 }
 
 /// What only the program that runs the network can do.

@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::at_once::at_once;
 use super::auth::{self, Credentials, RuntimeFile};
 use super::connections::{Connections, Place, Pool};
 use super::gateway::fetch::Fetching;
@@ -214,7 +215,8 @@ async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop
             // Without a place it is closed immediately: all connections have calls under way.
             Ok((stream, _)) => {
                 if let Some(place) = server.connections.admit() {
-                    tasks.spawn(serve_connection(stream, place, Arc::clone(&server), router.clone(), stop.clone()));
+                    let connection = serve_connection(stream, place, Arc::clone(&server), router.clone(), stop.clone());
+                    tasks.spawn(at_once(connection));
                 }
             }
             Err(error) => {

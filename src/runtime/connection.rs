@@ -1,7 +1,7 @@
 //! One connection after its handshake, over any stream of bytes: records to messages and back, with time-outs.
 //!
-//! Messages are decrypted and decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough to do,
-//! its inbox is full and this stops reading: the peer's own transport then holds it back.
+//! Messages are decrypted and decoded here, on the tasks of the sockets, and not on the node's thread. When the node has enough
+//! to do, its inbox is full and this stops reading: the peer's own transport then holds it back.
 
 use std::io;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::p2p::frame::{Decoder, Frame, FrameError};
 use crate::p2p::kad::NodeId;
 use crate::p2p::message::Message;
 use crate::p2p::noise::{MAX_PLAIN, Opener, RecordError, Sealer};
-use crate::p2p::{Direction, PeerAddr, PeerId};
+use crate::p2p::{Direction, OtherParty, PeerAddr, PeerId};
 
 /// Bytes asked of a socket at once.
 const READ_BYTES: usize = 64 << 10;
@@ -49,8 +49,8 @@ pub(super) enum SocketEvent {
     Flushed { peer: PeerId },
     /// The connection is gone.
     Closed { peer: PeerId },
-    /// A dial failed, or another id than required was found there.
-    DialFailed { address: PeerAddr, found: Option<NodeId> },
+    /// A dial failed, or something else was found there.
+    DialFailed { address: PeerAddr, found: Option<OtherParty> },
 }
 
 /// A new connection for the node's thread.

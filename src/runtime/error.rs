@@ -25,14 +25,14 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The address to wait for peers on is taken, or not this machine's.
-    #[error("cannot listen for peers on {address}: {source}")]
+    #[error("cannot listen for peers on {address}: {source} (another address can be given with --listen)")]
     Listen {
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
     },
     /// The address to wait for browsers on is taken, or not this machine's.
-    #[error("cannot listen for browsers on {address}: {source}")]
+    #[error("cannot listen for browsers on {address}: {source} (another address can be given with --listen-webrtc)")]
     ListenWebRtc {
         address: SocketAddr,
         /// The system's error.

@@ -52,6 +52,6 @@ pub use header_file::HeaderFile;
 pub use light::RunningLight;
 pub use link::{Link, NodeLink, Stage, Stopped, Tip};
 pub use running::{Running, STORE_DIR, Starting};
-pub use signals::interrupted;
+pub use signals::{interrupt_flag, interrupted};
 pub use snapshots::{NetworkSnapshotError, Reverted, Snapshots};
 pub use traffic::{Flow, Messages, Totals};

@@ -24,7 +24,7 @@ use super::send_queue::send_queue;
 use super::traffic::Traffic;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::{Carrier, HANDSHAKE_BYTES, HandshakeError, Identity, Session};
-use crate::p2p::{Direction, PeerAddr, PeerId, Transports};
+use crate::p2p::{Direction, OtherParty, PeerAddr, PeerId, Transports};
 
 /// Inbound connections beyond the protocol's own limit, so that it can still tell a surplus peer why it is refused.
 pub(super) const SPARE_INBOUND: usize = 8;
@@ -179,10 +179,11 @@ impl Net {
                     Err(error) => error,
                 };
                 let found = match error {
-                    ConnectError::Handshake(HandshakeError::WrongId { got, .. }) => Some(got),
+                    ConnectError::Handshake(HandshakeError::WrongId { got, .. }) => Some(OtherParty::Node(got)),
+                    ConnectError::Http => Some(OtherParty::Http),
                     _ => None,
                 };
-                if found.is_some() {
+                if matches!(found, Some(OtherParty::Node(_))) {
                     warn!(%address, %error, "cannot connect");
                 } else {
                     debug!(%address, %error, "cannot connect");

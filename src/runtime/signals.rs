@@ -1,4 +1,10 @@
-//! Signals that stop the node.
+//! Signals that stop the node, or a command.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::Poll;
 
 /// Completes at the first SIGINT (Ctrl-C) or, on Unix, SIGTERM or SIGHUP: a terminal that is closed ends a node in order.
 /// A SIGHUP that the parent had this process ignore, as `nohup` does, goes on being ignored.
@@ -25,6 +31,36 @@ pub async fn interrupted() -> std::io::Result<()> {
     }
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await
+}
+
+/// From now on the signals of [`interrupted`] do not end this process. The first sets the flag, for work that looks at it
+/// and undoes what it has begun; the second ends the process.
+///
+/// # Errors
+/// If there is no thread to wait for signals on, or the operating system refuses to deliver them.
+pub fn interrupt_flag() -> std::io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let flag = Arc::<AtomicBool>::default();
+    let (set, (caught, are_caught)) = (flag.clone(), mpsc::channel::<std::io::Result<()>>());
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            let mut signal = pin!(interrupted());
+            // Signals are caught once it has been polled.
+            let polled = poll_fn(|context| Poll::Ready(signal.as_mut().poll(context))).await;
+            let is_pending = polled.is_pending();
+            // Fails if the caller is gone.
+            let _ = caught.send(if let Poll::Ready(came) = polled { came } else { Ok(()) });
+            if !is_pending || signal.await.is_ok() {
+                set.store(true, Ordering::SeqCst);
+                if interrupted().await.is_ok() {
+                    std::process::exit(130);
+                }
+            }
+        });
+    })?;
+    // The thread sends once before it ends.
+    are_caught.recv().unwrap_or(Ok(()))?;
+    Ok(flag)
 }
 
 /// Whether this process was started with SIGHUP ignored. Asked once, since a handler replaces what it was started with.

@@ -18,7 +18,7 @@ use crate::storage::StoreError;
 /// How old work may be while the tip stays: new transactions wait so long for their first chance (Bitcoin Core's 5 s).
 const MAX_AGE: Duration = Duration::from_secs(5);
 /// The payee of a template until one is set.
-const NOBODY: PublicKey = PublicKey([0; 32]);
+const NO_PAYEE: PublicKey = PublicKey([0; 32]);
 
 /// The block to mine next, made on the node's thread at each new tip and otherwise every five seconds at most, however
 /// many ask for it.
@@ -68,7 +68,7 @@ impl Templates {
                 if known == Some((chain.tip().hash, mempool.revision())) {
                     return Ok(None);
                 }
-                let template = template::build(chain, mempool, &NOBODY, 0, now.unix)?;
+                let template = template::build(chain, mempool, &NO_PAYEE, 0, now.unix)?;
                 Ok::<_, ChainError>(Some(Built { template, revision: mempool.revision(), at: Instant::now() }))
             });
             match (renewed.await??, &mut *last) {

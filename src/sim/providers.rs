@@ -19,7 +19,7 @@ use crate::p2p::providers::MAX_NEARER;
 use crate::p2p::search::SEARCH_TIMEOUT;
 use crate::primitives::time::MonoTime;
 
-/// Generators: who is of which kind, and the trials of each condition.
+/// Generators: for the kinds of the nodes, and for the trials of each condition.
 const KINDS: u64 = 4;
 const TRIALS: u64 = 16;
 
@@ -34,7 +34,7 @@ pub struct ProvidersSetup {
     pub share: f64,
     /// How many ids stand around the key, under one condition each.
     pub walls: Vec<u32>,
-    /// Disjoint paths of a lookup, each number of which is tried.
+    /// The numbers of disjoint paths of a lookup to try.
     pub paths: Vec<u8>,
     /// Where all randomness comes from.
     pub seed: u64,

@@ -110,7 +110,7 @@ impl Sim {
                 && id.is_none_or(|id| id == Self::id(*to))
         });
         let Some(to) = reached else {
-            self.note("nobody", [from as u64, 0, 0]);
+            self.note("unreached", [from as u64, 0, 0]);
             return self.agenda.add(self.time + latency, SimEvent::DialFailed { node: from, incarnation, address });
         };
         let id = self.next_link;

@@ -5,6 +5,9 @@
 //! moved is the root of the tree in memory. The leaf of a buried block in the header range is not stored, since its header
 //! says what it is, and so with the nodes over it of [`LOW_LEVELS`], as soon as all blocks under them are buried.
 //!
+//! Headers under such a node are one entry, [`Few`]. Only the first has the hash of its parent and the sums over its chain there:
+//! those of the others follow from the one before.
+//!
 //! The index by hash has the heights of all blocks whose hashes begin with the same bytes, hardly ever more than one: which of
 //! them is the block in question, their headers say.
 
@@ -12,9 +15,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::ControlFlow;
 
-use super::compact::{padded, significant};
+use super::few::{FEW, Few, LOW_LEVELS};
 use super::schema::{BEST, BLOCK_HEADER, BURIED, BURIED_HASH, HEADER_GAP, TREE_ROOT, key};
-use super::{Batch, BlockKey, Database, StoreError};
+use super::{Batch, BlockKey, BuriedHeader, Database, StoreError};
 use crate::primitives::codec::{self, Decode, Encode};
 use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
@@ -25,10 +28,6 @@ use crate::primitives::target::Work;
 /// Bytes of a hash in the index. Making a block whose hash shares them with another's takes 2^48 attempts beyond its
 /// proof of work, so that hardly any two do.
 const HASH_BYTES: usize = 6;
-
-/// Levels of the header range above its leaves. A node of the next would take the hashes of eight headers, and there are not
-/// many.
-const LOW_LEVELS: u32 = 2;
 
 /// The root of the tree in memory: a block of the best chain, with which the headers in the order of arrival begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -72,43 +71,8 @@ impl HeaderGap {
     }
 }
 
-/// What is stored of a buried header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BuriedHeader {
-    /// The header.
-    pub header: Header,
-    /// Transactions in its body; 0 if that is not known.
-    pub tx_count: u32,
-    /// Transactions up to and with its block.
-    pub transactions: u64,
-    /// Work of its chain, up to and with it.
-    pub work: Work,
-}
-
-impl BuriedHeader {
-    /// The header, then the numbers without their leading zeros: each but the last behind its length.
-    fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = self.header.to_bytes().to_vec();
-        for number in [u64::from(self.tx_count), self.transactions] {
-            let number = number.to_le_bytes();
-            let number = significant(&number);
-            bytes.push(number.len() as u8);
-            bytes.extend_from_slice(number);
-        }
-        bytes.extend_from_slice(significant(&codec::encode(&self.work)));
-        bytes
-    }
-
-    fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (header, mut rest) = bytes.split_at_checked(Header::LEN)?;
-        let mut number = || {
-            let length = usize::from(*rest.split_off_first()?);
-            padded(rest.split_off(..length)?).map(u64::from_le_bytes)
-        };
-        let (tx_count, transactions) = (u32::try_from(number()?).ok()?, number()?);
-        let work = codec::decode(&padded::<32>(rest)?).ok()?;
-        Some(Self { header: codec::decode(header).ok()?, tx_count, transactions, work })
-    }
+fn few_key(first: Height) -> Vec<u8> {
+    key(BURIED, &[&first.as_u32().to_be_bytes()])
 }
 
 /// Where the index by hash has a block.
@@ -116,13 +80,26 @@ fn hash_key(hash: &BlockHash) -> Vec<u8> {
     key(BURIED_HASH, &[&hash.as_bytes()[..HASH_BYTES]])
 }
 
-/// Changes to the index by hash. One batch may change an entry more than once, so they are collected first.
+/// Headers that are buried, or put back, with the index by hash. One batch may change an entry more than once, so the changes are
+/// collected first.
 #[derive(Debug, Default)]
-pub(crate) struct HashChanges(BTreeMap<Vec<u8>, Vec<u8>>);
+pub(crate) struct Burials {
+    headers: BTreeMap<Height, Few>,
+    hashes: BTreeMap<Vec<u8>, Vec<u8>>,
+}
 
-impl HashChanges {
-    fn entry(&mut self, db: &Database, hash: &BlockHash) -> Result<&mut Vec<u8>, StoreError> {
-        Ok(match self.0.entry(hash_key(hash)) {
+impl Burials {
+    fn header(&mut self, db: &Database, height: Height) -> Result<&mut Option<BuriedHeader>, StoreError> {
+        let (first, place) = Few::place(height);
+        let few = match self.headers.entry(first) {
+            Entry::Occupied(changed) => changed.into_mut(),
+            Entry::Vacant(vacant) => vacant.insert(db.few(first, FEW - 1)?.unwrap_or_default()),
+        };
+        Ok(&mut few.0[place])
+    }
+
+    fn heights(&mut self, db: &Database, hash: &BlockHash) -> Result<&mut Vec<u8>, StoreError> {
+        Ok(match self.hashes.entry(hash_key(hash)) {
             Entry::Occupied(changed) => changed.into_mut(),
             Entry::Vacant(vacant) => {
                 let stored = db.get(vacant.key())?.unwrap_or_default();
@@ -132,22 +109,28 @@ impl HashChanges {
     }
 
     /// Adds a block.
-    pub(crate) fn add(&mut self, db: &Database, at: &BlockKey) -> Result<(), StoreError> {
-        self.entry(db, &at.hash)?.extend(at.height.as_u32().to_le_bytes());
+    pub(crate) fn add(&mut self, db: &Database, at: &BlockKey, buried: &BuriedHeader) -> Result<(), StoreError> {
+        *self.header(db, at.height)? = Some(*buried);
+        self.heights(db, &at.hash)?.extend(at.height.as_u32().to_le_bytes());
         Ok(())
     }
 
     /// Removes a block.
-    pub(crate) fn remove(&mut self, db: &Database, at: &BlockKey) -> Result<(), StoreError> {
-        let entry = self.entry(db, &at.hash)?;
+    fn remove(&mut self, db: &Database, at: &BlockKey) -> Result<(), StoreError> {
+        *self.header(db, at.height)? = None;
+        let heights = self.heights(db, &at.hash)?;
         let height = at.height.as_u32().to_le_bytes();
-        *entry = entry.chunks(4).filter(|other| **other != height).flatten().copied().collect();
+        *heights = heights.chunks(4).filter(|other| **other != height).flatten().copied().collect();
         Ok(())
     }
 
     /// Adds the changes to a batch.
     pub(crate) fn stage(self, batch: &mut Batch) {
-        for (key, heights) in self.0 {
+        for (first, few) in self.headers {
+            let key = few_key(first);
+            if few == Few::default() { batch.delete(key) } else { batch.put(key, few.to_bytes()) }
+        }
+        for (key, heights) in self.hashes {
             if heights.is_empty() { batch.delete(key) } else { batch.put(key, heights) }
         }
     }
@@ -176,16 +159,22 @@ impl Database {
         }
     }
 
+    /// The buried headers of an entry, up to the one at a place.
+    fn few(&self, first: Height, last: usize) -> Result<Option<Few>, StoreError> {
+        let read = |bytes: Vec<u8>| {
+            Few::read(&bytes, last)
+                .ok_or_else(|| self.corrupt(format!("the headers from height {first} on cannot be read")))
+        };
+        self.get(&few_key(first))?.map(read).transpose()
+    }
+
     /// The buried header at a height.
     ///
     /// # Errors
     /// The store's.
     pub fn buried(&self, height: Height) -> Result<Option<BuriedHeader>, StoreError> {
-        let read = |bytes: Vec<u8>| {
-            BuriedHeader::from_bytes(&bytes)
-                .ok_or_else(|| self.corrupt(format!("the header at height {height} cannot be read")))
-        };
-        self.get(&key(BURIED, &[&height.as_u32().to_be_bytes()]))?.map(read).transpose()
+        let (first, place) = Few::place(height);
+        Ok(self.few(first, place)?.and_then(|few| few.0[place]))
     }
 
     /// [`Database::buried`], where there must be one.
@@ -216,8 +205,14 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn buried_from(&self, height: Height, limit: usize) -> Result<Vec<BuriedHeader>, StoreError> {
-        let from = key(BURIED, &[&height.as_u32().to_be_bytes()]);
-        self.collect(&[BURIED], &from, limit, |_, value| BuriedHeader::from_bytes(value))
+        let mut found = Vec::new();
+        self.for_each(&[BURIED], &few_key(Few::place(height).0), |key, value| {
+            let few = Few::read(value, FEW - 1)?.from(BlockKey::height_in(key)?);
+            let after = few.filter(|(at, _)| *at >= height).map(|(_, buried)| buried);
+            found.extend(after.take(limit - found.len()));
+            Some(if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        })?;
+        Ok(found)
     }
 
     /// How many buried headers there are, and how many blocks the index by hash has. Reads all.
@@ -225,16 +220,22 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn count_buried(&self) -> Result<(u64, u64), StoreError> {
-        let (mut headers, mut indexed) = (0, 0);
-        self.for_each(&[BURIED], &[], |_, _| {
-            headers += 1;
-            Some(ControlFlow::Continue(()))
-        })?;
+        let mut indexed = 0;
         self.for_each(&[BURIED_HASH], &[], |_, heights| {
             indexed += heights.len() as u64 / 4;
             Some(ControlFlow::Continue(()))
         })?;
-        Ok((headers, indexed))
+        Ok((self.count_buried_headers()?, indexed))
+    }
+
+    /// How many buried headers there are. Reads all.
+    pub(super) fn count_buried_headers(&self) -> Result<u64, StoreError> {
+        let mut headers = 0;
+        self.for_each(&[BURIED], &[], |_, value| {
+            headers += Few::read(value, FEW - 1)?.0.iter().flatten().count() as u64;
+            Some(ControlFlow::Continue(()))
+        })?;
+        Ok(headers)
     }
 
     /// A node of the best chain's header range.
@@ -257,17 +258,16 @@ impl Database {
 
     /// A low node as the headers under it say; `None` unless all are buried.
     fn node_over_buried(&self, LowNode { first, last, .. }: &LowNode) -> Result<Option<mmr::Node>, StoreError> {
-        let (from, count) = (key(BURIED, &[&first.as_u32().to_be_bytes()]), last.next().blocks_since(*first));
-        let headers = self.collect(&[BURIED], &from, count as usize, |key, value| {
-            Some((BlockKey::height_in(key)?, BuriedHeader::from_bytes(value)?.header))
-        })?;
-        let (mut range, mut heights) = (mmr::Range::default(), first.through(*last));
-        for (height, header) in headers {
-            let leaf = leaf_of(&header, header.hash()).filter(|_| heights.next() == Some(height));
+        // They are all of one entry.
+        let ((start, place), (_, end)) = (Few::place(*first), Few::place(*last));
+        let Some(few) = self.few(start, end)? else { return Ok(None) };
+        let mut range = mmr::Range::default();
+        for buried in few.0.get(place..=end).unwrap_or_default() {
+            let leaf = buried.as_ref().and_then(|buried| leaf_of(&buried.header, buried.header.hash()));
             let Some(leaf) = leaf else { return Ok(None) };
             range.push(leaf);
         }
-        Ok(range.peaks().first().copied().filter(|_| range.leaves() == u64::from(count)))
+        Ok(range.peaks().first().copied())
     }
 
     /// How many nodes of the header range are not stored, since all blocks under them are buried.
@@ -313,14 +313,9 @@ impl Batch {
         }
     }
 
-    /// Adds a header far below the tip. All blocks from `lowest` up to it are buried.
-    pub(crate) fn put_buried(&mut self, height: Height, buried: &BuriedHeader, lowest: Height) {
-        self.delete_low_nodes(height, lowest);
-        self.put(key(BURIED, &[&height.as_u32().to_be_bytes()]), buried.to_bytes());
-    }
-
-    /// Removes the low nodes over a block and none after it, if they are over none below `lowest`.
-    fn delete_low_nodes(&mut self, height: Height, lowest: Height) {
+    /// Removes the low nodes over a buried block and none after it, if they are over none below `lowest`: all blocks from that on are
+    /// buried.
+    pub(crate) fn delete_low_nodes(&mut self, height: Height, lowest: Height) {
         for node in low_nodes(height).filter(|node| node.first >= lowest) {
             self.delete_range_node(node.number);
         }
@@ -333,21 +328,27 @@ impl Batch {
         end.until(beyond).for_each(|height| self.delete_low_nodes(height, Height::GENESIS));
     }
 
-    /// Moves the header of the best chain's block `at`, whose place in the order of arrival is `place`. All blocks from `lowest`
-    /// up to it are buried. The index by hash changes with it.
-    pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, buried: &BuriedHeader, lowest: Height) {
+    /// Removes what [`Burials::add`] takes the place of: the header of the best chain's block `at`, whose place in the order of
+    /// arrival is `place`. All blocks from `lowest` up to it are buried.
+    pub(crate) fn bury(&mut self, at: &BlockKey, place: u32, lowest: Height) {
         self.delete_header(place);
         self.delete(at.under(BLOCK_HEADER));
         self.delete_best(at.height);
-        self.put_buried(at.height, buried, lowest);
+        self.delete_low_nodes(at.height, lowest);
     }
 }
 
 impl Database {
     /// Stages what takes back what [`Batch::bury`] did to the block `at` with a header, but for the record of the header, which
     /// is put elsewhere. All blocks after it are put back, too.
-    pub(crate) fn stage_unbury(&self, batch: &mut Batch, at: &BlockKey, header: &Header) -> Result<(), StoreError> {
-        batch.delete(key(BURIED, &[&at.height.as_u32().to_be_bytes()]));
+    pub(crate) fn stage_unbury(
+        &self,
+        batch: &mut Batch,
+        burials: &mut Burials,
+        at: &BlockKey,
+        header: &Header,
+    ) -> Result<(), StoreError> {
+        burials.remove(self, at)?;
         batch.put_best(at.height, &at.hash);
         batch.put(at.under(BLOCK_HEADER), header.to_bytes());
         for LowNode { number, .. } in low_nodes(at.height) {
@@ -402,8 +403,6 @@ fn leaf_of(header: &Header, hash: BlockHash) -> Option<mmr::Node> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::primitives::hash::MerkleRoot;
-    use crate::primitives::target::Bits;
 
     #[test]
     fn leaves_and_low_nodes_of_the_range_have_heights_and_other_nodes_have_none() {
@@ -419,29 +418,5 @@ mod tests {
         }
         assert_eq!(height_of_leaf(leaf_number(Height::MAX)), Some(Height::MAX));
         assert_eq!(height_of_leaf(u64::MAX), None);
-    }
-
-    #[test]
-    fn numbers_of_any_length_come_back() {
-        let header = Header {
-            version: 2,
-            previous: BlockHash::of(b"before"),
-            merkle_root: MerkleRoot::of(b"body"),
-            time: 3,
-            bits: Bits(0x1d00_ffff),
-            nonce: 4,
-        };
-        for shift in 0..64 {
-            let number = u64::MAX >> shift;
-            let work = "f".repeat(1 + shift).parse().unwrap();
-            let buried = BuriedHeader { header, tx_count: number as u32, transactions: number, work };
-            assert_eq!(BuriedHeader::from_bytes(&buried.to_bytes()), Some(buried));
-        }
-        let nothing = BuriedHeader { header, tx_count: 0, transactions: 0, work: Work::ZERO };
-        assert_eq!(nothing.to_bytes().len(), Header::LEN + 2);
-        assert_eq!(BuriedHeader::from_bytes(&nothing.to_bytes()), Some(nothing));
-        assert_eq!(BuriedHeader::from_bytes(&nothing.to_bytes()[..Header::LEN + 1]), None, "cut");
-        let long = [&header.to_bytes()[..], &[9; 40]].concat();
-        assert_eq!(BuriedHeader::from_bytes(&long), None, "a number of nine bytes");
     }
 }

@@ -79,12 +79,11 @@ pub(super) fn outpoint_at(mut bytes: &[u8]) -> Option<OutPoint> {
     bytes.is_empty().then_some(OutPoint { txid, index })
 }
 
-/// Appends a coin: four times its height, and 1 for a coinbase's, and 2 for data; its value; its key, or the length of the data
-/// and these.
+/// Appends a coin: 1 for a coinbase's, and 2 for data; its key, or the length of the data and these; its value; its height. What
+/// coins have in common comes first, since a page has that once.
 pub(super) fn put_coin(bytes: &mut Vec<u8>, Coin { output: Output { value, lock }, height, coinbase }: &Coin) {
     let is_data = matches!(lock, Lock::Data(_));
-    put_number(bytes, u64::from(height.as_u32()) << 2 | u64::from(is_data) << 1 | u64::from(*coinbase));
-    put_number(bytes, value.as_grains());
+    bytes.push(u8::from(is_data) << 1 | u8::from(*coinbase));
     match lock {
         Lock::Key(key) => bytes.extend_from_slice(&key.0),
         Lock::Data(data) => {
@@ -92,19 +91,22 @@ pub(super) fn put_coin(bytes: &mut Vec<u8>, Coin { output: Output { value, lock 
             bytes.extend_from_slice(data);
         }
     }
+    put_number(bytes, value.as_grains());
+    put_number(bytes, height.as_u32().into());
 }
 
 /// Reads what [`put_coin`] wrote.
 pub(super) fn coin(bytes: &mut &[u8]) -> Option<Coin> {
-    let (flags, value) = (number(bytes)?, Amount::from_grains(number(bytes)?));
-    let lock = if flags & 2 == 0 {
+    let kind = *bytes.split_off_first().filter(|kind| **kind < 4)?;
+    let lock = if kind & 2 == 0 {
         Lock::Key(PublicKey(*bytes.split_off(..32)?.first_chunk()?))
     } else {
         let length = number(bytes)?.try_into().ok()?;
         Lock::Data(bytes.split_off(..length)?.to_vec())
     };
-    let height = Height::from_u32((flags >> 2).try_into().ok()?);
-    Some(Coin { output: Output { value, lock }, height, coinbase: flags & 1 == 1 })
+    let value = Amount::from_grains(number(bytes)?);
+    let height = Height::from_u32(number(bytes)?.try_into().ok()?);
+    Some(Coin { output: Output { value, lock }, height, coinbase: kind & 1 == 1 })
 }
 
 /// The only coin in `bytes`.

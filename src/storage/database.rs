@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use super::compact::{self, number, outpoint_at, outpoint_bytes, padded};
 use super::schema::{
-    ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BLOCK_HEADER, BURIED, BlockKey, COIN, EDGE, FILTER,
-    FILTER_HEADER, Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX,
-    TxLocation, UNDO, filtered, history_key, history_place, history_prefix, key, owned_outpoint, owner_key, range_key,
-    tx_key,
+    ADDRESS_COIN, ADDRESS_HISTORY, ARCHIVED, BEST, BLOCK, BLOCK_HEADER, BlockKey, COIN, EDGE, FILTER, FILTER_HEADER,
+    Filtered, HEADER, HeaderRecord, HistoryEntry, KEPT_FROM, META, PEER, RANGE, SCHEMA_VERSION, TIP, TX, TxLocation,
+    UNDO, filtered, history_key, history_place, history_prefix, key, owned_outpoint, owner_key, range_key, tx_key,
 };
 use super::{Store, StoreError, Visitor};
 use crate::consensus::coins::{Coin, CoinView};
@@ -55,7 +54,7 @@ pub struct Counts {
     pub address_coins: u64,
     /// What transactions did to keys.
     pub history: u64,
-    /// States of which the root is known.
+    /// States whose root is known.
     pub edges: u64,
 }
 
@@ -166,7 +165,7 @@ impl Database {
         Ok(self.value(KEPT_FROM)?.unwrap_or_default())
     }
 
-    /// The lowest height of a block, on any branch, of which a body, an undo record or a filter by itself is stored.
+    /// The lowest height of a block, on any branch, that has a body, an undo record or a filter by itself stored.
     ///
     /// # Errors
     /// The store's.
@@ -421,7 +420,7 @@ impl Database {
             short_filters += u64::from(matches!(filtered(value)?.1, Filtered::Filter(_)));
             Some(ControlFlow::Continue(()))
         })?;
-        let buried = count(BURIED)?;
+        let buried = self.count_buried_headers()?;
         Ok(Counts {
             heights: count(BEST)? + buried,
             range_nodes: count(RANGE)? + self.count_low_nodes()?,

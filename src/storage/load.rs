@@ -62,32 +62,56 @@ pub struct StateLoad {
     pub is_cleared: bool,
     /// The keys whose coins are still to come, in order.
     pub missing: Vec<KeyRange>,
+    /// The keys whose coins are there as they are in an earlier state, in order. Most may be the same in this one.
+    pub outdated: Vec<KeyRange>,
 }
 
 impl StateLoad {
     /// Nothing is there of the state, which is to come in `parts` ranges of about equal length, a power of two up to 256.
     pub fn new(base: StateBase, parts: usize) -> Self {
-        let step = 256 / parts.clamp(1, 256);
-        let part = |first: usize| {
-            let (mut low, mut high) = ([0; Key::LEN], [0xff; Key::LEN]);
-            (low[0], high[0]) = (first as u8, (first + step - 1).min(255) as u8);
-            KeyRange::new(Key::from_bytes(low), Key::from_bytes(high))
-        };
-        Self { base, is_cleared: false, missing: (0..256).step_by(step).filter_map(part).collect() }
+        Self { base, is_cleared: false, missing: split_evenly(parts).collect(), outdated: Vec::new() }
+    }
+
+    /// The coins that are there are to become those of another state.
+    pub fn turn_to(&self, base: StateBase, parts: usize) -> Self {
+        let mut outdated = Vec::new();
+        for part in split_evenly(parts) {
+            let mut rest = Some(part);
+            for missing in self.missing.iter().filter(|missing| missing.meets(&part)) {
+                let Some(left) = rest else { break };
+                outdated.extend(missing.first().previous().and_then(|end| KeyRange::new(*left.first(), end)));
+                rest = missing.last().next().and_then(|next| KeyRange::new(next, *left.last()));
+            }
+            outdated.extend(rest);
+        }
+        Self { base, is_cleared: self.is_cleared, missing: self.missing.clone(), outdated }
+    }
+
+    /// Whether all coins of the state are there.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.outdated.is_empty()
+    }
+
+    /// How many more ranges may be missing: parts of what is outdated that are compared at a time, since each may differ.
+    pub fn room(&self) -> usize {
+        MOST_RANGES.saturating_sub(self.missing.len())
+    }
+
+    /// Notes that the coins in `part`, the front of an outdated range, were compared with those of the state: they are the same,
+    /// or are missing now. `false` if `part` is not the front of an outdated range.
+    pub fn compared(&mut self, part: &KeyRange, is_same: bool) -> bool {
+        let is_there = take_front(&mut self.outdated, part.first(), part.last());
+        if is_there && !is_same {
+            let at = self.missing.partition_point(|range| range.first() < part.first());
+            self.missing.insert(at, *part);
+        }
+        is_there
     }
 
     /// Notes that the coins from the first key of a missing range up to `end` are there. `false` if no missing range begins
     /// with `first` and goes on to `end`.
     pub fn arrive(&mut self, first: &Key, end: &Key) -> bool {
-        let Some(at) = self.missing.iter().position(|range| range.first() == first && range.contains(end)) else {
-            return false;
-        };
-        let rest = end.next().and_then(|next| KeyRange::new(next, *self.missing[at].last()));
-        match rest {
-            Some(rest) => self.missing[at] = rest,
-            None => drop(self.missing.remove(at)),
-        }
-        true
+        take_front(&mut self.missing, first, end)
     }
 
     /// Makes two of the missing range that `at` is in, so that both parts can be asked for at a time. Nothing happens if there
@@ -105,16 +129,45 @@ impl StateLoad {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let missing = self.missing.iter().map(|range| (*range.first().as_bytes(), *range.last().as_bytes()));
-        codec::encode(&(self.base, self.is_cleared, missing.collect::<Vec<_>>()))
+        let bounds = |ranges: &[KeyRange]| -> Vec<Bounds> {
+            ranges.iter().map(|range| (*range.first().as_bytes(), *range.last().as_bytes())).collect()
+        };
+        codec::encode(&(self.base, self.is_cleared, bounds(&self.missing), bounds(&self.outdated)))
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        type Bounds = ([u8; Key::LEN], [u8; Key::LEN]);
-        let (base, is_cleared, missing): (StateBase, bool, Vec<Bounds>) = codec::decode(bytes).ok()?;
-        let range = |(first, last)| KeyRange::new(Key::from_bytes(first), Key::from_bytes(last));
-        Some(Self { base, is_cleared, missing: missing.into_iter().map(range).collect::<Option<_>>()? })
+        type Load = (StateBase, bool, Vec<Bounds>, Vec<Bounds>);
+        let (base, is_cleared, missing, outdated): Load = codec::decode(bytes).ok()?;
+        let ranges = |bounds: Vec<Bounds>| -> Option<Vec<KeyRange>> {
+            let range = |(first, last)| KeyRange::new(Key::from_bytes(first), Key::from_bytes(last));
+            bounds.into_iter().map(range).collect()
+        };
+        Some(Self { base, is_cleared, missing: ranges(missing)?, outdated: ranges(outdated)? })
     }
+}
+
+/// A range as it is stored: its first and its last key.
+type Bounds = ([u8; Key::LEN], [u8; Key::LEN]);
+
+/// All keys, in `parts` ranges of about equal length, a power of two up to 256.
+fn split_evenly(parts: usize) -> impl Iterator<Item = KeyRange> {
+    let step = 256 / parts.clamp(1, 256);
+    (0..256).step_by(step).filter_map(move |first| {
+        let (mut low, mut high) = ([0; Key::LEN], [0xff; Key::LEN]);
+        (low[0], high[0]) = (first as u8, (first + step - 1).min(255) as u8);
+        KeyRange::new(Key::from_bytes(low), Key::from_bytes(high))
+    })
+}
+
+/// Takes the keys from the first of a range up to `end` from `ranges`. `false` if no range begins with `first` and goes on to
+/// `end`.
+fn take_front(ranges: &mut Vec<KeyRange>, first: &Key, end: &Key) -> bool {
+    let Some(at) = ranges.iter().position(|range| range.first() == first && range.contains(end)) else { return false };
+    match end.next().and_then(|next| KeyRange::new(next, *ranges[at].last())) {
+        Some(rest) => ranges[at] = rest,
+        None => drop(ranges.remove(at)),
+    }
+    true
 }
 
 /// A table of coins beside that of the state.
@@ -221,6 +274,11 @@ impl Batch {
         self.put(STATE_BASE, codec::encode(&height));
     }
 
+    /// Removes a coin from the table of the state.
+    pub(crate) fn delete_loaded_coin(&mut self, leaf: &Leaf) {
+        self.delete(state_key(&leaf.key));
+    }
+
     /// A coin in the table of the state. Nothing is under its key.
     pub(crate) fn put_loaded_coin(&mut self, leaf: &Leaf) {
         self.put_new(state_key(&leaf.key), leaf_bytes(leaf));
@@ -240,7 +298,7 @@ impl Batch {
         self.put(key(STATE_RECORD, &[&prefix_bytes(&record.prefix)]), record_bytes(record));
     }
 
-    /// The filter header of a block of which nothing else is there.
+    /// The filter header of a block that has nothing else stored.
     pub(crate) fn put_filter_header(&mut self, at: &BlockKey, header: &FilterHeader) {
         self.put(at.under(FILTER_HEADER), [*header.as_bytes(), [0; 32]].concat());
     }
@@ -263,6 +321,44 @@ mod tests {
         }
     }
 
+    /// What is there when another state takes the place of the first is outdated, and nothing else, in every order.
+    #[test]
+    fn what_is_there_of_a_state_is_outdated_in_another() {
+        let key = |byte: u8| Key::from_bytes([byte; Key::LEN]);
+        let arrived = [(0x00, 0x1f), (0x40, 0x44), (0x80, 0xff), (0xc0, 0xff)];
+        for chosen in 0..1 << arrived.len() {
+            let mut load = StateLoad::new(base(), 4);
+            let mut count = 0;
+            for (_, (first, end)) in arrived.iter().enumerate().filter(|(at, _)| chosen >> at & 1 == 1) {
+                let first = load.missing.iter().find(|range| range.contains(&key(*first))).map(|range| *range.first());
+                count += usize::from(first.is_some_and(|first| load.arrive(&first, &key(*end))));
+            }
+            let is_there = |load: &StateLoad, key: &Key| !load.missing.iter().any(|range| range.contains(key));
+            let mut next = load.turn_to(base(), 4);
+            assert_eq!((&next.missing, next.is_cleared), (&load.missing, load.is_cleared));
+            assert_eq!(next.outdated.is_empty(), count == 0);
+            assert!(next.outdated.iter().all(|range| !next.missing.iter().any(|missing| missing.meets(range))));
+            for byte in 0..=u8::MAX {
+                let is_outdated = next.outdated.iter().any(|range| range.contains(&key(byte)));
+                assert_eq!(is_outdated, is_there(&load, &key(byte)), "{byte:02x} with {chosen:04b}");
+            }
+            assert_eq!(StateLoad::from_bytes(&next.to_bytes()).as_ref(), Some(&next));
+            // Half of what is outdated is the same; the rest is missing, and is outdated no more in the next state but one.
+            let outdated = next.outdated.clone();
+            for (at, range) in outdated.iter().enumerate() {
+                assert!(next.compared(range, at % 2 == 0) && !next.compared(range, true));
+                assert_eq!(next.missing.contains(range), at % 2 == 1);
+            }
+            assert!(next.outdated.is_empty() && next.missing.is_sorted_by_key(|range| *range.first()));
+            assert_eq!((next.is_complete(), next.room()), (next.missing.is_empty(), MOST_RANGES - next.missing.len()));
+            let again = next.turn_to(base(), 16);
+            for byte in 0..=u8::MAX {
+                let is_outdated = again.outdated.iter().any(|range| range.contains(&key(byte)));
+                assert_eq!(is_outdated, is_there(&next, &key(byte)), "{byte:02x} with {chosen:04b}, again");
+            }
+        }
+    }
+
     #[test]
     fn a_state_is_there_when_all_its_ranges_are() {
         for parts in [1, 4, 256] {
@@ -280,6 +376,7 @@ mod tests {
             load.split(&at);
             load.split(&at);
             assert_eq!(load.missing.len(), if before < MOST_RANGES { before + 1 } else { before }, "{parts}");
+            assert_eq!(load.room(), MOST_RANGES.saturating_sub(load.missing.len()));
             assert!(load.missing.windows(2).skip(parts / 2).all(is_next), "nothing lies between");
             while let Some(range) = load.missing.first().copied() {
                 assert!(load.arrive(range.first(), range.last()));

@@ -9,6 +9,7 @@ mod compact;
 mod database;
 #[cfg(feature = "node")]
 mod disk;
+mod few;
 mod layers;
 mod load;
 mod memory;
@@ -20,11 +21,12 @@ mod state;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub(crate) use self::buried::HashChanges;
-pub use self::buried::{BuriedHeader, HeaderGap, TreeRoot};
+pub(crate) use self::buried::Burials;
+pub use self::buried::{HeaderGap, TreeRoot};
 pub use self::database::{CoinStats, Counts, Database};
 #[cfg(feature = "node")]
 pub use self::disk::SledStore;
+pub use self::few::BuriedHeader;
 pub(crate) use self::load::CoinIndex;
 pub use self::load::{StateBase, StateLoad};
 pub use self::memory::MemoryStore;

@@ -10,7 +10,7 @@
 //! | `T` | | hash of the tip |
 //! | `H` | place in order of arrival `u32` | [`HeaderRecord`] of the root of the tree in memory, or of a header above it |
 //! | `o` | | [`TreeRoot`](super::buried::TreeRoot): the root of the tree in memory |
-//! | `O` | height `u32` | [`BuriedHeader`](super::buried::BuriedHeader) of the best chain's block there, below the root |
+//! | `O` | a multiple of 4, `u32` | [`BuriedHeader`](super::few::BuriedHeader)s of the best chain's blocks below the root at that height and the next three |
 //! | `g` | | [`HeaderGap`](super::buried::HeaderGap): the headers below the root that are still to come; absent if all are there |
 //! | `I` | first 6 bytes of a hash | heights `u32` of the blocks under `O` whose hashes begin so |
 //! | `K` | | lowest height whose blocks are kept; absent if none was pruned |
@@ -57,15 +57,17 @@ use crate::state::key::lock_digest;
 /// times in the header range, bodies under hashes alone, and large values in one file; version 6 had no state;
 /// version 7 stored no root with an edge; version 8 buried no headers; versions 9 and 10 had the
 /// pages in sled, and whole hashes and numbers of fixed width everywhere; version 11 had all headers of its chain; version 12
-/// archived no pruned blocks; version 13 wrote the keys of a page whole, and a block with its header.
-pub const SCHEMA_VERSION: u32 = 14;
+/// archived no pruned blocks; version 13 wrote the keys of a page whole, and a block with its header; version 14 forgot a state
+/// that was partly there when it turned to a newer one; version 15 wrote the values of a page whole, a coin's numbers before its
+/// lock, and each buried header by itself.
+pub const SCHEMA_VERSION: u32 = 16;
 
 /// Digests of a small database: of its keys and values, of its files, and of the records under [`PEER`]. Tests compare
 /// them, so that a change of the format with the old version fails.
 #[cfg(test)]
-pub(super) const SCHEMA_DIGEST: &str = "fb455f1a1be7b76fb6849b7e9c3d86792133036fc1c8a867baf8d1465d18bef7";
+pub(super) const SCHEMA_DIGEST: &str = "483dda399ebfaba5cb77b4c375ec453a963ea8f9ee19261844e4dc8cb18e42d2";
 #[cfg(test)]
-pub(super) const FILES_DIGEST: &str = "805d6c5aa974399708b0ff1772ba0d56c159fa7d9f49108d8fcb9b36319f5e0a";
+pub(super) const FILES_DIGEST: &str = "214292af23cadc5e69077d8c79b409508294e164efde1ac7485f0403dd98b502";
 #[cfg(test)]
 pub(crate) const PEER_RECORDS_DIGEST: &str = "1472ddb5a80cdb270c55ef2c51d445ded6d6b7956ebcd76e025cc664aa036bb1";
 
@@ -171,6 +173,9 @@ pub struct BareHeader {
 }
 
 impl BareHeader {
+    /// Bytes of its encoding.
+    pub(super) const LEN: usize = Header::LEN - 32;
+
     /// A header of zeros.
     pub const EMPTY: Self = Self { version: 0, merkle_root: MerkleRoot::ZERO, time: 0, bits: Bits(0), nonce: 0 };
 
@@ -294,7 +299,7 @@ pub(super) fn history_place(key: &[u8]) -> Option<TxLocation> {
 }
 
 pub(super) fn coin_bytes(coin: &Coin) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(42);
+    let mut bytes = Vec::with_capacity(43);
     compact::put_coin(&mut bytes, coin);
     bytes
 }
@@ -349,6 +354,10 @@ impl Batch {
     /// A block's body ([`Database::raw_body`](crate::storage::Database::raw_body)), to be kept when the block is pruned.
     pub(crate) fn put_archived(&mut self, at: &BlockKey, body: Vec<u8>) {
         self.put(at.under(ARCHIVED), body);
+    }
+
+    pub(crate) fn delete_archived(&mut self, at: &BlockKey) {
+        self.delete(at.under(ARCHIVED));
     }
 
     pub(crate) fn put_undo<'a>(&mut self, at: &BlockKey, spent: impl Iterator<Item = &'a Coin>) {

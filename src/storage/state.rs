@@ -34,7 +34,7 @@ pub struct StateHead {
     pub height: Height,
     /// The node over all of them; `None` if there are none.
     pub top: Option<Node>,
-    /// The lowest edge of which the state can be read.
+    /// The lowest edge whose state can be read.
     pub oldest: Height,
 }
 

@@ -54,7 +54,8 @@ pub enum KeyFileError {
     PassphraseNeeded { path: PathBuf },
     /// Without keys: only addresses that are watched.
     #[error(
-        "{} watches addresses and has no keys: `cairn wallet prepare` makes a file for the wallet that has them to sign",
+        "{} watches addresses and has no keys: use the wallet that has them; for a payment, `cairn wallet prepare` makes a \
+         file that that wallet can sign",
         path.display()
     )]
     WatchOnly { path: PathBuf },

@@ -72,7 +72,7 @@ fn the_longer_branch_wins_and_coins_follow() {
     let error = accept(&mut chain, &blocks[2]).unwrap_err();
     // A block that only this node's operator refuses is not a peer's fault.
     assert!(matches!(error, ChainError::Refused { hash } if hash == blocks[2].hash()));
-    assert_eq!(error.blame(), Blame::Nobody);
+    assert_eq!(error.blame(), Blame::None);
     let update = chain.reconsider(&blocks[2].hash()).unwrap();
     assert_eq!((update.disconnected.len(), update.connected.len()), (1, 3));
 }

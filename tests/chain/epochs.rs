@@ -27,7 +27,7 @@ fn params() -> Arc<Params> {
     Arc::new(Params::new(spec).unwrap())
 }
 
-/// Blocks on the ledger's tip, each of which spends some coins of genesis, each to two others.
+/// Blocks on the ledger's tip. Each block spends some coins of genesis, and each coin to two others.
 pub fn spending(ledger: &mut Ledger, count: u32) -> Vec<Block> {
     let next = |_| {
         let first = PAYMENTS * ledger.height().as_u32() as u8;

@@ -11,7 +11,7 @@ use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
 use cairn::receipt::weight::Milestone;
-use cairn::state::{KeyRange, Leaf, Source};
+use cairn::state::{Key, KeyRange, Leaf, Source};
 use cairn::storage::{MemoryStore, StateBase, Store, StoreError};
 use cairn_testkit::{Ledger, funded};
 use ruint::aliases::U256;
@@ -74,6 +74,11 @@ fn coins(from: &Chain, range: &KeyRange) -> Vec<Leaf> {
 
 /// Loads what is missing, the last range first, a coin at a time; what follows the first coin is split before the last.
 pub fn load(chain: &mut Chain, from: &Chain) -> Result<LoadStep, StoreError> {
+    while let Some(range) = chain.state_load().and_then(|load| load.outdated.last()).copied() {
+        let (part, before) = chain.outdated_coins(&range, 2)?;
+        let is_same = before == coins(from, &part);
+        assert!(chain.compared_coins(&part, is_same)?);
+    }
     while let Some(range) = chain.state_load().and_then(|load| load.missing.last()).copied() {
         let found = coins(from, &range);
         let (first, end, split) = match &found[..] {
@@ -181,34 +186,103 @@ pub fn writes_left(left: &Arc<AtomicUsize>) -> impl Fn() -> Result<(), StoreErro
     }
 }
 
-#[test]
-fn a_load_that_fails_at_any_write_goes_on_from_there() {
-    let params = params();
-    let (full, ledger) = full(&params);
-    let mut failures = 0;
+/// Prepares a chain, and has it begin and load a state. The first write fails, then the second, and so on until none does. Each
+/// time the load goes on from what was written, as after a kill. Returns how often it failed.
+fn failing_at_each_write(
+    (full, ledger): (&Chain, &Ledger),
+    base: StateBase,
+    prepare: impl Fn(&mut Chain),
+    begin: impl Fn(&mut Chain) -> Result<(), StoreError>,
+) -> usize {
     for writes in 0.. {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
         let store = Arc::new(Guarded::new(writes_left(&left)));
-        let mut chain = Chain::open(params.clone(), store.clone()).unwrap();
-        follow_headers(&mut chain, &ledger);
+        let mut chain = Chain::open(params(), store.clone()).unwrap();
+        follow_headers(&mut chain, ledger);
+        prepare(&mut chain);
         left.store(writes, Ordering::SeqCst);
-        let began = chain.begin_load(base_of(&full), 4);
-        let loaded = began.and_then(|()| load(&mut chain, &full));
+        let loaded = begin(&mut chain).and_then(|()| load(&mut chain, full));
         left.store(usize::MAX, Ordering::SeqCst);
-        if loaded.is_ok() {
-            break;
+        let has_failed = loaded.is_err();
+        let loaded = loaded.unwrap_or_else(|_| {
+            chain = Chain::open(params(), store.inner.clone()).unwrap();
+            if chain.state_load().is_none_or(|load| load.base != base) {
+                chain.begin_load(base, 4).unwrap();
+            }
+            load(&mut chain, full).unwrap()
+        });
+        assert_eq!(loaded, LoadStep::Started, "after {writes} writes");
+        compare(&mut chain, full, ledger);
+        if !has_failed {
+            return writes;
         }
-        failures += 1;
-        // As after a kill: what is not in the store is forgotten.
-        drop(chain);
-        let mut chain = Chain::open(params.clone(), store.inner.clone()).unwrap();
-        if chain.state_load().is_none() {
-            chain.begin_load(base_of(&full), 4).unwrap();
+    }
+    unreachable!("at some time every write succeeds");
+}
+
+#[test]
+fn a_load_that_fails_at_any_write_goes_on_from_there() {
+    let (full, ledger) = full(&params());
+    let base = base_of(&full);
+    let failures = failing_at_each_write((&full, &ledger), base, |_| {}, |chain| chain.begin_load(base, 4));
+    assert!(failures > 12, "{failures}");
+}
+
+/// A later state takes the place of one that is partly there, or of a third, at any write.
+#[test]
+fn of_an_earlier_state_only_what_differs_is_loaded_again() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let later = base_of(&full);
+    let earlier =
+        StateBase { height: Height::from_u32(EDGE - EPOCH), block: later.before.0, root: later.before.1, ..later };
+    let mut before = Ledger::on(&params);
+    ledger.blocks[1..=(EDGE - EPOCH) as usize].iter().for_each(|block| drop(before.append(block)));
+    assert_eq!(before.epochs.last(), Some(&earlier.id()));
+    let is_partly_there = |chain: &mut Chain| {
+        chain.begin_load(earlier, 8).unwrap();
+        let mut there = Vec::new();
+        while let Some(range) = chain.state_load().and_then(|load| load.missing.get(1)).copied() {
+            let all = before.epochs.table().leaves();
+            let found: Vec<Leaf> = all.filter(|leaf| range.contains(&leaf.key)).copied().collect();
+            assert!(chain.load_coins((range.first(), range.last()), &found, None).unwrap());
+            there.extend(found);
         }
-        assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Started, "after {writes} writes");
+        let same = there.iter().filter(|leaf| coins(&full, &KeyRange::key(leaf.key)) == [**leaf]).count();
+        assert!((20..there.len()).contains(&same), "{same} of {} coins stay", there.len());
+    };
+    let failures = failing_at_each_write((&full, &ledger), later, is_partly_there, |chain| {
+        chain.begin_load(later, 4)?;
+        let load = chain.state_load().unwrap().clone();
+        assert_eq!((load.missing.len(), load.outdated.len(), load.is_complete()), (1, 4, false));
+        chain.begin_load(later, 8)?;
+        assert_eq!(chain.state_load(), Some(&load), "it is being loaded already");
+        Ok(())
+    });
+    assert!(failures > 30, "{failures}");
+}
+
+/// When all coins are there, more than coins is written: nothing of it stays for another state.
+#[test]
+fn a_whole_state_gives_way_to_another_whole() {
+    let params = params();
+    let (full, ledger) = full(&params);
+    let base = base_of(&full);
+    for steps in [0, 3, 6] {
+        let mut chain = Chain::open(params.clone(), Arc::new(MemoryStore::new())).unwrap();
+        follow_headers(&mut chain, &ledger);
+        chain.begin_load(base, 1).unwrap();
+        assert!(chain.load_coins((&Key::MIN, &Key::MAX), &coins(&full, &KeyRange::ALL), None).unwrap());
+        for _ in 0..steps {
+            assert_eq!(chain.load_step(SORTED).unwrap(), LoadStep::Loading);
+        }
+        chain.begin_load(StateBase { issued: Amount::MAX, ..base }, 4).unwrap();
+        let load = chain.state_load().unwrap();
+        assert_eq!((load.missing.len(), load.outdated.len()), (4, 0));
+        assert!(chain.outdated_coins(&KeyRange::ALL, usize::MAX).unwrap().1.is_empty());
+        assert_eq!(crate::load::load(&mut chain, &full).unwrap(), LoadStep::Started);
         compare(&mut chain, &full, &ledger);
     }
-    assert!(failures > 12, "{failures}");
 }
 
 #[test]
@@ -259,7 +333,12 @@ fn a_state_with_more_than_was_issued_is_not_started_from() {
     let issued = Amount::from_grains(sum.as_grains() - 1);
     chain.begin_load(StateBase { issued, ..base }, 4).unwrap();
     assert_eq!(load(&mut chain, &full).unwrap(), LoadStep::Inflated);
-    assert_eq!(chain.tip().height, Height::GENESIS);
+    // Its coins are there, so no block is connected before they are removed.
+    accept(&mut chain, &ledger.blocks[1]);
+    assert!(chain.tip().height == Height::GENESIS && chain.state_load().is_some() && !chain.is_fresh());
+    chain.restart().unwrap();
+    ledger.blocks[1..].iter().for_each(|block| accept(&mut chain, block));
+    assert_eq!(chain.db().coin_stats().unwrap(), full.db().coin_stats().unwrap());
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn the_tip_goes_back_as_far_as_blocks_are_kept_and_no_further() {
             (0, _) => panic!("{error}"),
             (_, error) => assert!(matches!(error, ChainError::UnknownParent { .. }), "{error}"),
         }
-        assert_eq!(error.blame(), Blame::Nobody);
+        assert_eq!(error.blame(), Blame::None);
     }
     assert_eq!(chain.tree().too_deep(), None, "a body alone shows no work");
     let headers: Vec<_> = deep.iter().map(|block| block.header).collect();
@@ -356,7 +356,33 @@ fn archived_runs_stay_readable_and_are_checked() {
     check(&chain);
     drop(chain);
     // The files of what was pruned are gone; those of the archive are not among them.
-    let chain = Chain::open(params.clone(), open()).unwrap();
+    let mut chain = Chain::open(params.clone(), open()).unwrap();
+    check(&chain);
+
+    // A run that is fetched comes from its last block down, and is there with its first.
+    let fetch = |chain: &mut Chain, from: u32, to: u32| {
+        for height in (from..=to).rev() {
+            let key = chain.entry_at(at(height)).unwrap().key();
+            chain.archive_fetched(&key, &branch.blocks[height as usize]).unwrap();
+        }
+    };
+    fetch(&mut chain, 50, 72);
+    assert!(!chain.has_run(Run(2)) && !chain.has_body(&chain.entry_at(at(60)).unwrap()));
+    drop(chain);
+    let mut chain = Chain::open(params.clone(), open()).unwrap();
+    assert!(chain.db().block(&chain.entry_at(at(60)).unwrap().key()).unwrap().is_some());
+    chain.remove_unfinished_runs().unwrap();
+    assert!(chain.db().block(&chain.entry_at(at(60)).unwrap().key()).unwrap().is_none());
+    check(&chain);
+    fetch(&mut chain, 49, 72);
+    fetch(&mut chain, 0, 24);
+    drop(chain);
+    let mut chain = Chain::open(params.clone(), open()).unwrap();
+    assert!([0, 1, 2, 3].into_iter().all(|run| chain.has_run(Run(run))) && chain.pruned_runs() == 10);
+    chain::check(chain.db(), &params, &mut |_, _| {}).unwrap();
+    for run in [0, 2] {
+        chain.remove_run(Run(run)).unwrap();
+    }
     check(&chain);
 
     let entry = chain.entry_at(at(30)).unwrap();

@@ -146,18 +146,18 @@ fn receipts_are_fetched_and_verified_or_refused() {
     let newest = node.call("getblock", &[node.call("getbestblockhash", &[])])["tx"][0].as_str().unwrap().to_owned();
     let one = "proven, but with the work of 1 block on top in 1 header, the work of 2 is wanted";
     let receipt = proof(&["get", &newest]).ok();
-    place.run_with_input("nobody", &["proof", "verify", "-", "--min-work", "2"], &receipt).fails(NOT_PROVEN, one);
+    place.run_with_input("verifier", &["proof", "verify", "-", "--min-work", "2"], &receipt).fails(NOT_PROVEN, one);
     let receipt = std::fs::read_to_string(place.path("pay.json")).unwrap();
     assert_eq!(proof(&["get", &txid]).ok(), receipt.trim_end());
     let from_stdin =
-        place.run_with_input("nobody", &["proof", "verify", "-", "--json", "--min-work", "1"], &receipt).ok();
+        place.run_with_input("verifier", &["proof", "verify", "-", "--json", "--min-work", "1"], &receipt).ok();
     let told: serde_json::Value = serde_json::from_str(&from_stdin).unwrap();
     let two = "0000000000000000000000000000000000000000000000000000000000000004";
     assert_eq!((&told["confirmations"], &told["headers"], &told["work_on_top"]), (&2.into(), &2.into(), &two.into()));
 
     // The other shapes, and the compact form.
     proof(&["get", &txid, "--succinct", "--binary", "-o", "pay.bin"]).ok();
-    let offline = |args: &[&str]| place.run("nobody", &[&["proof", "verify", "--min-work", "1"], args].concat());
+    let offline = |args: &[&str]| place.run("verifier", &[&["proof", "verify", "--min-work", "1"], args].concat());
     assert!(offline(&["pay.bin"]).ok().contains("shown by       a sample of the headers"));
     offline(&["pay.bin", "--save-checkpoint", "seen.json"]).fails(FAILED, "leaves no checkpoint");
     offline(&["pay.json", "--save-checkpoint", "seen.json"]).ok();
@@ -174,12 +174,23 @@ fn receipts_are_fetched_and_verified_or_refused() {
     proof(&["verify", "missing.json"]).fails(FAILED, "cannot open missing.json");
     proof(&["verify", "genesis.json"]).fails(FAILED, "not a receipt");
     let half = &receipt[..receipt.len() / 2];
-    place.run_with_input("nobody", &["proof", "verify", "-"], half).fails(FAILED, "not a receipt");
+    place.run_with_input("verifier", &["proof", "verify", "-"], half).fails(FAILED, "not a receipt");
+    // Edited so that it cannot be read as a receipt: nothing was checked, and nothing is refused.
+    for (from, to, said) in [
+        ("\"version\": 1", "\"version\": 99", "has version 99"),
+        ("\"height\": 2", "\"height\": \"two\"", "not a receipt"),
+        ("\"transaction\": \"", "\"transaction\": \"x", "transaction is not"),
+        ("\"transaction\": \"", "\"transaction\": \"00", "the receipt's transaction"),
+    ] {
+        let malformed = receipt.replacen(from, to, 1);
+        assert_ne!(malformed, receipt, "{from}");
+        place.run_with_input("verifier", &["proof", "verify", "-"], &malformed).fails(FAILED, said);
+    }
     let moved = receipt.replace("\"height\": 2", "\"height\": 3");
-    place.run_with_input("nobody", &["proof", "verify", "-"], &moved).fails(NOT_PROVEN, "is not in block");
+    place.run_with_input("verifier", &["proof", "verify", "-"], &moved).fails(NOT_PROVEN, "is not in block");
     let built_in = place.path("receipt-of-regtest.json");
     std::fs::write(&built_in, receipt).unwrap();
-    let mut without_genesis = place.command("nobody", &["proof", "verify", built_in.to_str().unwrap()]);
+    let mut without_genesis = place.command("verifier", &["proof", "verify", built_in.to_str().unwrap()]);
     without_genesis.env_remove("CAIRN_GENESIS");
     done(without_genesis).fails(NOT_PROVEN, "the receipt is for the network with genesis");
 }
@@ -196,7 +207,7 @@ fn a_receipt_of_a_slow_chain_has_an_exit_code_of_its_own() {
     std::fs::write(place.path("slow.bin"), forge.whole(Height::from_u32(201)).to_bytes()).unwrap();
     let verify = |more: &[&str]| {
         let args = ["proof", "verify", "slow.bin", "--genesis", "slow-genesis.json", "--min-work"];
-        place.run("nobody", &[&args, more].concat())
+        place.run("verifier", &[&args, more].concat())
     };
     verify(&["1"]).fails(SLOW_CHAIN, "--accept-slow-chain");
     verify(&["300"]).fails(NOT_PROVEN, "the work of 300 is wanted");
@@ -227,8 +238,9 @@ fn a_genesis_is_created_mined_and_shown() {
     let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
     assert_eq!(read("new.json").trim_end(), read("mined.json"));
     std::os::unix::fs::symlink("new.json", place.path("link.json")).unwrap();
-    genesis(&[&easy[..], &["--output", "link.json"]].concat()).ok();
+    genesis(&["mine", "mine.json", "--output", "link.json"]).ok();
     assert!(place.path("link.json").is_symlink() && genesis(&["show", "new.json"]).ok().contains("hello"));
+    genesis(&[&easy[..], &["--output", "link.json"]].concat()).fails(FAILED, "link.json exists");
     genesis(&[&easy[..], &["-o", "/dev/full"]].concat()).fails(FAILED, "cannot write /dev/full");
     genesis(&[&easy[..], &["-o", "no/new.json"]].concat()).fails(FAILED, "cannot write no/new.json");
     genesis(&["mine", "missing.json", "-o", "new.json"]).fails(FAILED, "cannot read missing.json");

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::commands::{FAILED, NO_NODE, USAGE};
 use crate::process::{Done, Place, done, wait_for};
 
-fn content(place: &Place, args: &[&str]) -> Done {
+pub(crate) fn content(place: &Place, args: &[&str]) -> Done {
     place.run("a", &[&["content"], args].concat())
 }
 
@@ -23,7 +23,7 @@ fn json(place: &Place, args: &[&str]) -> Value {
 }
 
 /// Bytes that do not repeat.
-fn bytes(count: usize) -> Vec<u8> {
+pub(crate) fn bytes(count: usize) -> Vec<u8> {
     (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect()
 }
 
@@ -73,6 +73,10 @@ fn a_directory_goes_in_and_comes_out_again() {
     content(&place, &["get", root, "-o", "out"]).ok();
     assert_eq!(tree(&place.path("out")), tree(&place.path("kubo")));
     content(&place, &["get", root, "-o", "out/a"]).fails(FAILED, "exists");
+    for args in [&["get", root][..], &["get", "--car", root], &["export", root]] {
+        let said = "cannot write nodir/x: there is no directory nodir";
+        content(&place, &[args, &["-o", "nodir/x"]].concat()).fails(FAILED, said);
+    }
     content(&place, &["get", &below("sub")]).ok();
     assert_eq!(tree(&place.path("sub")), tree(&place.path("kubo/sub")));
     assert_eq!(
@@ -124,7 +128,7 @@ fn what_is_pinned_stays() {
     assert_eq!(content(&place, &["pin", "ls", "-n"]).ok(), format!("{root} direct top"));
     assert_eq!(json(&place, &["gc"])["blocks"], 9);
     content(&place, &["ls", &format!("{root}/sub")]).fails(FAILED, "is not here");
-    // A root of which blocks are missing would stop collections.
+    // A root with missing blocks would stop collections.
     content(&place, &["pin", "add", root]).fails(FAILED, "is not here");
 
     let imported = content(&place, &["import", "kubo.car"]).ok();
@@ -252,7 +256,7 @@ fn a_kill_loses_no_pin_and_leaves_no_half_block() {
         content(&place, &["export", root]).ok();
         // Reads all blocks below every pin.
         content(&place, &["pin", "ls"]).ok();
-        // Whoever changes the store next tidies up.
+        // The next process that changes the store tidies up.
         content(&place, &["pin", "add", root]).ok();
         assert_eq!(fs::read_dir(place.path("a/content/tmp")).unwrap().count(), 0);
     };
@@ -293,17 +297,17 @@ fn a_kill_loses_no_pin_and_leaves_no_half_block() {
 }
 
 /// A CAR of these blocks, the last as its root.
-fn hostile_car(blocks: &[(Cid, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn hostile_car(blocks: &[(Cid, Vec<u8>)]) -> Vec<u8> {
     let mut out = car::header(&[blocks.last().unwrap().0]);
     blocks.iter().for_each(|(cid, bytes)| car::write_block(&mut out, cid, bytes).unwrap());
     out
 }
 
-fn block(codec: Codec, bytes: Vec<u8>) -> (Cid, Vec<u8>) {
+pub(crate) fn block(codec: Codec, bytes: Vec<u8>) -> (Cid, Vec<u8>) {
     (Cid::v1(codec, HashFunction::Sha2_256, &bytes).unwrap(), bytes)
 }
 
-fn node(links: &[(Cid, &[u8])], data: &Data) -> (Cid, Vec<u8>) {
+pub(crate) fn node(links: &[(Cid, &[u8])], data: &Data) -> (Cid, Vec<u8>) {
     let link = |(cid, name): &(Cid, &[u8])| Link { cid: *cid, name: name.to_vec(), size: 1 };
     block(Codec::DAG_PB, dagpb::encode(&links.iter().map(link).collect::<Vec<_>>(), &data.encode()))
 }
@@ -451,7 +455,7 @@ fn a_block_of_the_chain_is_read_from_a_node() {
     assert_eq!(hex::encode(raw), block[20..160]);
     let other = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap();
     content(&place, &["cat", &other.to_string()]).fails(FAILED, "Block not found");
-    // Nobody is asked for what no block can have.
+    // No peer is asked for what no block can have.
     for cid in [cid.as_str(), &other.to_string()] {
         for command in ["get", "cat", "ls", "stat", "export", "provide"] {
             content(&place, &[command, &format!("{cid}/x")]).fails(FAILED, &format!("{cid} has no entry \"x\""));

@@ -14,6 +14,10 @@ fn numbers_out_of_bounds_are_refused() {
         (&["testnet", "--miners", "9"][..], "--miners is 9: with 4 nodes"),
         (&["testnet", "--nodes", "1", "--miners", "2"], "--miners is 2: with 1 node,"),
         (&["testnet", "--nodes", "65"], "65 is not in 1..=64"),
+        (&["testnet", "--block-time", "5 s"], "expected whole seconds up to 3600, such as 5, 90s or 1.5m"),
+        (&["testnet", "--block-time", "0.0004s"], "expected whole seconds up to 3600"),
+        (&["testnet", "--block-time", "2h"], "expected whole seconds up to 3600"),
+        (&["testnet", "--block-time", "2500ms"], "expected whole seconds up to 3600"),
         (&["sim", "attack", "--runs", "1", "--full", "6"], "--full is 6, but --runs is only 1"),
         (&["sim", "network", "--interval", "0s"], "expected 1ms at least"),
         (&["light", "sync", "--timeout", "18446744073709551615"], "is not in 0..=31536000"),
@@ -66,11 +70,14 @@ fn results_do_not_take_the_place_of_keys() {
     place.run("a", &["wallet", "new", "--no-passphrase", "--wallet", "keys.json"]).ok();
     let keys = std::fs::read(place.path("keys.json")).unwrap();
     let new = ["genesis", "new", "--bits", "207fffff", "--pow-limit-bits", "207fffff", "-o"];
-    place.run("a", &[&new[..], &["keys.json"]].concat()).fails(FAILED, "may hold keys");
+    place.run("a", &[&new[..], &["other.json"]].concat()).ok();
+    let mine = |output| place.run("a", &["genesis", "mine", "other.json", "-o", output]);
+    mine("keys.json").fails(FAILED, "may hold keys");
     assert_eq!(std::fs::read(place.path("keys.json")).unwrap(), keys);
-    for _ in 0..2 {
-        place.run("a", &[&new[..], &["other.json"]].concat()).ok();
-    }
+    let genesis = std::fs::read(place.path("other.json")).unwrap();
+    mine("other.json").ok();
+    place.run("a", &[&new[..], &["other.json"]].concat()).fails(FAILED, "other.json exists");
+    assert_eq!(std::fs::read(place.path("other.json")).unwrap(), genesis);
 }
 
 /// Commands do not list options that they cannot use.
@@ -200,7 +207,10 @@ fn every_failure_with_json_is_an_object() {
         let mut args: Vec<&str> = command.iter().map(String::as_str).collect();
         args.extend(["--json", "--no-such-option"]);
         let done = place.run("a", &args);
-        assert_eq!((error_of(&done)["kind"].as_str(), done.code), (Some("usage"), USAGE), "{command:?}");
+        let error = error_of(&done);
+        assert_eq!((error["kind"].as_str(), done.code), (Some("usage"), USAGE), "{command:?}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.starts_with("unexpected argument '--no-such-option'"), "{command:?}: {message}");
     }
     std::fs::write(place.path("torn.json"), "{").unwrap();
     let txid = "00".repeat(32);
@@ -237,7 +247,7 @@ fn every_failure_with_json_is_an_object() {
     let txid = node.call("getblock", &[block])["tx"][0].as_str().unwrap().to_owned();
     let receipt = place.run("node", &["proof", "get", &txid]).ok();
     let moved = receipt.replace("\"height\": 2", "\"height\": 3");
-    let done_elsewhere = place.run_with_input("nobody", &["proof", "verify", "-", "--json"], &moved);
+    let done_elsewhere = place.run_with_input("verifier", &["proof", "verify", "-", "--json"], &moved);
     assert_eq!((error_of(&done_elsewhere)["kind"].as_str(), done_elsewhere.code), (Some("not_proven"), NOT_PROVEN));
     // A switch in the environment, although parsing the command line fails.
     let mut command = place.command("a", &["nod"]);

@@ -22,7 +22,7 @@ fn a_balance_is_proven_and_checked_offline() {
 
     // A state that 256 blocks' worth of work vouch for is given if it is kept; with such short epochs none is.
     assert!(proof(&["balance", &owner, "-o", "balance.json"]).ok().contains("balance.json: 100 coins in 2 coins, "));
-    let offline = |args: &[&str]| place.run("nobody", &[&["proof", "verify"], args].concat());
+    let offline = |args: &[&str]| place.run("verifier", &[&["proof", "verify"], args].concat());
     offline(&["balance.json"]).fails(NOT_PROVEN, "the work of 256 is wanted");
     let shown = offline(&["balance.json", "--min-work", "1"]).ok();
     assert!(shown.contains("proven         100 coins in 2 coins") && shown.contains(&owner), "{shown}");
@@ -33,7 +33,7 @@ fn a_balance_is_proven_and_checked_offline() {
     let coins = shown["coins"].as_array().unwrap();
     let coin = format!("{}:{}", coins[0]["txid"].as_str().unwrap(), coins[0]["vout"]);
     let text = proof(&["coin", &coin]).ok();
-    let told = place.run_with_input("nobody", &["proof", "verify", "-", "--min-work", "1"], &text).ok();
+    let told = place.run_with_input("verifier", &["proof", "verify", "-", "--min-work", "1"], &text).ok();
     assert!(told.contains("unspent") && told.contains(&coin), "{told}");
 
     // Spent: the next state that is committed to does not have it.
@@ -44,8 +44,8 @@ fn a_balance_is_proven_and_checked_offline() {
     );
 
     let forged = std::fs::read_to_string(place.path("balance.json")).unwrap().replace("\"balance\"", "\"coins\"");
-    place.run_with_input("nobody", &["proof", "verify", "-"], &forged).fails(NOT_PROVEN, "the proof of the coins");
-    place.run_with_input("nobody", &["proof", "verify", "-"], &forged[..400]).fails(FAILED, "not a receipt");
+    place.run_with_input("verifier", &["proof", "verify", "-"], &forged).fails(NOT_PROVEN, "the proof of the coins");
+    place.run_with_input("verifier", &["proof", "verify", "-"], &forged[..400]).fails(FAILED, "not a receipt");
     proof(&["car", "balance.json", "-o", "x.car"]).fails(FAILED, "is about coins, not about a payment");
     offline(&["balance.json", "--min-work", "1", "--save-checkpoint", "seen.json"]).fails(FAILED, "a checkpoint");
 }

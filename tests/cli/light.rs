@@ -56,7 +56,7 @@ fn a_payment_is_proven_without_trusting_any_node() {
     let history = json(&light(&["history", &payee, "--json"]).ok());
     assert_eq!(history["transactions"].as_array().map(Vec::len), Some(1), "{history}");
     assert_eq!(history["transactions"][0]["txid"], txid.as_str());
-    light(&["history", "nobody"]).fails(2, "\"nobody\" is not an address");
+    light(&["history", "alice"]).fails(2, "\"alice\" is not an address");
 
     // Warnings are words, not failures: only one peer, and a chain that is no better than what was known.
     let work = proven["chainwork"].as_str().unwrap();
@@ -64,6 +64,10 @@ fn a_payment_is_proven_without_trusting_any_node() {
     let warnings = warned["warnings"].to_string();
     assert!(warnings.contains("fewer than two peers") && warnings.contains("an eclipse"), "{warnings}");
 
+    // An address that is not for peers.
+    let web = a.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let said = format!("{web} speaks HTTP, as a node's address for RPC does: give its address for peers");
+    place.run("light", &["light", "sync", "--peer", &web]).fails(4, &said);
     let id = a.call("getnetworkinfo", &[])["nodeid"].as_str().unwrap().to_owned();
     let other = format!("{}@{at_a}", "7".repeat(64));
     let wrong = place.run("light", &["light", "sync", "--peer", &other]);
@@ -75,7 +79,7 @@ fn a_payment_is_proven_without_trusting_any_node() {
     place.run("light", &["light", "sync", "--peer", "nowhere"]).fails(2, "is not a node to connect to");
     // Before any peer is asked: none answers.
     for command in ["balance", "watch", "history"] {
-        place.run("light", &["light", command, "nobody", "--peer", &at_a]).fails(2, "\"nobody\" is not an address");
+        place.run("light", &["light", command, "alice", "--peer", &at_a]).fails(2, "\"alice\" is not an address");
     }
 }
 
@@ -88,11 +92,11 @@ fn without_a_peer_the_light_client_says_so_and_ends() {
     assert!(alone.stderr.starts_with("no peer is named, and the network has no seeds\n"), "{alone:?}");
     alone.fails(4, "none is known; give one with --peer");
     // A seed that does not answer is the only address.
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    place.found(&GenesisSpec { seeds: vec![nobody.clone()], ..spec(INSTANT, &[]) });
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    place.found(&GenesisSpec { seeds: vec![silent.clone()], ..spec(INSTANT, &[]) });
     let unseeded = place.run("light", &["light", "sync", "--timeout", "86400"]);
-    assert!(unseeded.stderr.contains(&format!("looking for nodes through the seeds {nobody}")), "{unseeded:?}");
-    unseeded.fails(4, &format!("{nobody} cannot be reached"));
+    assert!(unseeded.stderr.contains(&format!("looking for nodes through the seeds {silent}")), "{unseeded:?}");
+    unseeded.fails(4, &format!("{silent} cannot be reached"));
 
     // The only peer of a watch stops.
     place.found(&spec(INSTANT, &[]));
@@ -185,7 +189,7 @@ fn a_young_chain_is_warned_of_as_a_receipt_of_it_is() {
     let txid = place.run("a", &["wallet", "send", &miner, "1"]).ok();
     node.generate(2, &miner);
     place.run("a", &["proof", "get", &txid, "-o", "pay.json"]).ok();
-    let offline = place.run("nobody", &["proof", "verify", "pay.json", "--min-work", "1", "--json"]);
+    let offline = place.run("verifier", &["proof", "verify", "pay.json", "--min-work", "1", "--json"]);
     let told = |done: &Done| done.stderr.lines().filter(|line| line.contains("pace")).map(str::to_owned).collect();
     let expected: Vec<String> = told(&offline);
     assert_eq!(expected.len(), 1, "{offline:?}");
@@ -216,7 +220,7 @@ fn a_chain_that_its_miners_have_left_is_refused_unless_accepted() {
     assert!(warnings.contains("of the work that its miners did before"), "{warnings}");
 }
 
-/// A chain of which the headers take more bytes than a proof.
+/// The headers of this chain take more bytes than a proof.
 #[test]
 fn a_long_chain_is_proven_by_a_sample_and_what_is_kept_survives_kills_and_damage() {
     const BLOCKS: u64 = 2_400;

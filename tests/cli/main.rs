@@ -5,6 +5,7 @@ mod config;
 mod content;
 mod conventions;
 mod holding;
+mod interrupted;
 mod light;
 mod nodes;
 mod offline;

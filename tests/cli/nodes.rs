@@ -1,7 +1,7 @@
 //! Nodes that do not start or do not answer, nodes that run elsewhere, and the network a data directory belongs to.
 
 use crate::commands::{FAILED, NO_NODE, USAGE, free, regtest, taken};
-use crate::process::{Place, done, spec};
+use crate::process::{Place, done, spec, wait_for};
 use serde_json::Value;
 
 fn start(place: &Place, name: &str, args: &[&str]) -> crate::process::Done {
@@ -19,8 +19,19 @@ fn nodes_that_do_not_start() {
     let place = Place::new();
     let address = place.wallet("wallet");
     let (_listener, port) = taken();
-    start(&place, "a", &["--listen", &port]).fails(FAILED, &format!("cannot listen for peers on {port}"));
-    start(&place, "a", &["--rpc", &port]).fails(FAILED, &format!("cannot listen for RPC on {port}"));
+    for (option, whom) in [("--listen", "peers"), ("--rpc", "RPC"), ("--stratum", "miners")] {
+        let failed = start(&place, "a", &[option, &port]);
+        assert!(failed.stderr.contains(&format!("given with {option})")), "{failed:?}");
+        failed.fails(FAILED, &format!("cannot listen for {whom} on {port}"));
+    }
+    #[cfg(feature = "webrtc")]
+    {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().to_string();
+        let failed = start(&place, "a", &["--listen-webrtc", &port]);
+        assert!(failed.stderr.contains("given with --listen-webrtc)"), "{failed:?}");
+        failed.fails(FAILED, &format!("cannot listen for browsers on {port}"));
+    }
     start(&place, "a", &["--listen", "nowhere"]).fails(USAGE, "--listen");
     start(&place, "a", &["--connect", "just-a-name"]).fails(USAGE, "expected HOST:PORT");
     start(&place, "a", &["--connect", "7331@127.0.0.1:7331"]).fails(USAGE, "expected 64 hex digits");
@@ -43,6 +54,17 @@ fn nodes_that_do_not_start() {
     std::fs::write(place.path("a-file"), "").unwrap();
     start(&place, "a-file", &[]).fails(FAILED, "a-file");
     place.run("a", &["nod"]).fails(USAGE, "unrecognized subcommand");
+}
+
+/// A peer's address with the port of its RPC is a likely mistake.
+#[test]
+fn a_node_says_that_an_address_to_connect_to_is_not_for_peers() {
+    let place = Place::new();
+    let a = place.node("a", &[]);
+    let web = a.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let b = place.node("b", &["--connect", &web]);
+    let said = |line: &String| line.contains("WARN") && line.contains("HTTP is spoken there") && line.contains(&web);
+    wait_for("a warning", || b.tail().iter().any(said).then_some(()));
 }
 
 #[test]
@@ -105,7 +127,7 @@ fn networks_whose_nodes_run_elsewhere() {
     // A miner that makes its own wallet.
     let node = place.node("node", &["--mine", "wallet", "--threads", "1"]);
     let miner = place.run("node", &["wallet", "address"]).ok();
-    crate::process::wait_for("a block", || (node.tip().0 > 0).then_some(()));
+    wait_for("a block", || (node.tip().0 > 0).then_some(()));
     let mined = node.call("getaddressbalance", &[miner.into()]);
     assert!(mined["immature"].as_u64().unwrap() > 0, "{mined}");
     assert!(place.run("rich", &["wallet", "balance", "--rpc", &node.url()]).code != 0, "no credentials");

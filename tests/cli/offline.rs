@@ -27,9 +27,17 @@ fn a_payment_is_prepared_signed_elsewhere_and_sent() {
     hot(&["watch", "me"]).fails(USAGE, "is not an address");
     cold(&["watch", &payee]).fails(FAILED, "has keys of its own");
     assert_eq!(hot(&["balance"]).ok(), "spendable  100 coins");
-    for args in [&["send", &payee, "1"][..], &["words"], &["address", "--new"], &["private-key", &first]] {
-        hot(args).fails(FAILED, "watches addresses and has no keys");
+    for args in [
+        &["send", &payee, "1"][..],
+        &["words"],
+        &["address", "--new"],
+        &["private-key", &first],
+        &["sign-message", "I was here."],
+        &["sign-message", "I was here.", "--address", &first],
+    ] {
+        hot(args).fails(FAILED, "watches addresses and has no keys: use the wallet that has them");
     }
+    hot(&["sign-message", "x", "--address", &payee]).fails(FAILED, "is not an address of this wallet");
     assert!(hot(&["send", &payee, "1", "--dry-run"]).ok().contains("change"));
 
     hot(&["prepare", &payee, "70", "-o", "pay.json"]).ok();

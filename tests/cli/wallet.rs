@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use crate::process::{Done, Node, Place, done, spec, wait_for};
-use cairn::primitives::amount::COIN;
+use cairn::primitives::amount::{Amount, COIN};
 use serde_json::Value;
 
 pub const FAILED: i32 = 1;
@@ -191,6 +191,17 @@ fn named_coins_are_spent_and_no_others() {
     let listed = place.run("node", &["wallet", "coins"]).ok();
     assert!(listed.contains(&format!("spent by {txid}")), "{listed}");
     assert!(listed.lines().next().unwrap().ends_with("not in a block yet"), "first what can be spent: {listed}");
+
+    // What is spent, and what comes back of it, adds up.
+    let balance = json(place.run("node", &["wallet", "balance", "--json"]));
+    let total = balance["balance"].as_i64().unwrap() + balance["pending"].as_i64().unwrap();
+    let coins = |grains: i64| Amount::from_grains(grains as u64).in_coins().to_string();
+    let lines = [
+        "spendable  100 coins".to_owned(),
+        format!("incoming   {}, change included, not in a block yet", coins(total - 100 * COIN as i64)),
+        format!("in all     {}", coins(total)),
+    ];
+    assert_eq!(place.run("node", &["wallet", "balance"]).ok(), lines.join("\n"));
 }
 
 /// The payee would see both parts of the payer's coin as its own.
@@ -242,7 +253,7 @@ fn the_history_says_when_with_whom_and_what_for() {
 
     run(&["label", &sent, ""]).ok();
     run(&["label", &payee, "the landlord"]).ok();
-    run(&["label", "somebody", "x"]).fails(2, "neither a transaction's id nor an address");
+    run(&["label", "alice", "x"]).fails(2, "neither a transaction's id nor an address");
     run(&["label", &payee, "a\nb"]).fails(2, "control character");
     let history = json(run(&["history", "--json"]));
     let labels: Vec<&Value> = history.as_array().unwrap().iter().map(|entry| &entry["label"]).collect();
@@ -262,7 +273,7 @@ fn messages_are_signed_and_verified_without_a_node() {
     assert_eq!(signed["address"], own.as_str());
     run(&["sign-message", "x", "--address", &other]).fails(FAILED, "is not an address of this wallet");
     let verify = |address: &str, signature: &str, text: &str| {
-        place.run("nobody", &["wallet", "verify-message", address, signature, text])
+        place.run("verifier", &["wallet", "verify-message", address, signature, text])
     };
     assert_eq!(verify(&second, &signature, "I was here.").ok(), format!("signed by {second}"));
     verify(&own, signed["signature"].as_str().unwrap(), "I was here.").ok();
@@ -284,7 +295,7 @@ fn coins_joined_on_advice_are_used_before_they_are_confirmed() {
     let (place, node, own) = rich(1_950, COIN / 10);
     let payee = place.wallet("payee");
     let send = |to: &str, amount: &str| place.run("node", &["wallet", "send", to, amount]);
-    // 195 coins in pieces, 900 of which fit into one payment; after the first, 1,050 are left.
+    // 195 coins in pieces; 900 pieces fit into one payment. After the first, 1,050 are left.
     send(&payee, "100").fails(FAILED, "pay oneself first to join small coins");
     let joined = send(&own, "89.9").ok();
     let paid = send(&payee, "100").ok();

@@ -1,4 +1,4 @@
-//! Content in a page: a file fetched from peers of which some lie, stall or lack it, and files shared with peers.
+//! Content in a page: a file fetched from peers while some lie, stall or lack it, and files shared with peers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use cairn::ipld::{
 };
 use cairn::light::library::{
     FetchError, Library, MAX_ENTRIES, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PACE, PATIENCE, RETRY,
-    STALL, ShareError, UPLOAD_BURST, Whole,
+    SEEK_WAIT, STALL, ShareError, UPLOAD_BURST, Whole,
 };
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
+use cairn::p2p::kad::NodeId;
 use cairn::p2p::wants::{ContentBlock, ContentFault, Have, MAX_WANTS, Want};
 use cairn::primitives::time::MonoTime;
 
@@ -73,6 +74,8 @@ struct World {
     /// What peers that drip owe.
     owed: VecDeque<(PeerId, Vec<u8>)>,
     dripped: MonoTime,
+    /// What providers were looked for by, and when.
+    sought: Vec<(NodeId, Duration)>,
 }
 
 impl World {
@@ -81,7 +84,8 @@ impl World {
         let mut library = Library::default();
         peers.keys().for_each(|peer| library.offers(START, *peer));
         let (file, entries, faults, asked) = (Vec::new(), Vec::new(), Vec::new(), BTreeMap::new());
-        Self { library, now: START, blocks, peers, file, entries, faults, asked, owed: VecDeque::new(), dripped: START }
+        let (owed, sought) = (VecDeque::new(), Vec::new());
+        Self { library, now: START, blocks, peers, file, entries, faults, asked, owed, dripped: START, sought }
     }
 
     /// Carries out what the library wants until it is done, or `until`.
@@ -95,6 +99,7 @@ impl World {
                     Output::Piece(bytes) => self.file.extend(bytes),
                     Output::Entry(entry) => self.entries.push(entry),
                     Output::Ended(result) => return Some(result),
+                    Output::Seek(key) => self.sought.push((key, self.now.saturating_since(START))),
                     Output::Penalise(peer, fault) => {
                         self.faults.push((peer, fault));
                         self.peers.remove(&peer);
@@ -263,7 +268,7 @@ fn a_peer_that_was_silent_is_asked_again_for_the_next_file() {
 }
 
 #[test]
-fn what_nobody_sends_ends_and_what_comes_late_is_found() {
+fn what_no_peer_sends_ends_and_what_comes_late_is_found() {
     let file = bytes(300_000);
     let (blocks, root) = blocks(&file);
     let mut world = World::new(blocks, &[Manner::Lack, Manner::Stall]);
@@ -373,7 +378,7 @@ fn a_file_larger_than_a_page_keeps_is_refused_at_its_root() {
     assert_eq!((world.asked[&PeerId(1)], world.file.len()), (1, 0));
 }
 
-/// A file of `count` bytes, of which each has a block of `size` bytes that is full of links to nothing.
+/// A file of `count` bytes. Each byte has a block of `size` bytes that is full of links to nothing.
 fn bloated(count: usize, size: usize) -> (BTreeMap<Vec<u8>, Vec<u8>>, Cid) {
     let nothing =
         Link { name: vec![b' '; 1_000], cid: Cid::v1(Codec::RAW, HashFunction::Identity, b"").unwrap(), size: 0 };
@@ -549,7 +554,7 @@ fn whatever_peers_say_the_file_is_right_or_there_is_none() {
                     Output::Piece(bytes) => read.extend(bytes),
                     Output::Entry(entry) => panic!("it lists {entry:?}"),
                     Output::Ended(result) => ended = Some(result),
-                    Output::Penalise(..) | Output::Again => {}
+                    Output::Penalise(..) | Output::Seek(_) | Output::Again => {}
                 }
             }
             if ended.is_some() {
@@ -567,4 +572,66 @@ fn whatever_peers_say_the_file_is_right_or_there_is_none() {
         }
     }
     assert!(whole > 100, "{whole} of 300");
+}
+
+#[test]
+fn providers_are_looked_for_once_and_only_when_no_peer_has_the_block() {
+    let file = bytes(600_000);
+    let (blocks, root) = blocks(&file);
+    let key = NodeId::of_content(&root.multihash());
+    let stall = Duration::from_secs(3);
+    type Row<'a> = (&'a str, &'a [Manner], &'a [Duration]);
+    let rows: [Row<'_>; 6] = [
+        ("a peer has it", &[Manner::Lack, Manner::Honest], &[]),
+        ("all lack it", &[Manner::Lack, Manner::Lack], &[Duration::ZERO]),
+        ("one is silent", &[Manner::Lack, Manner::Stall], &[stall]),
+        ("two are silent", &[Manner::Stall, Manner::Stall], &[2 * stall]),
+        ("one lies", &[Manner::Lie], &[SEEK_WAIT]),
+        ("there is none", &[], &[SEEK_WAIT]),
+    ];
+    for (name, manners, expected) in rows {
+        let mut world = World::new(blocks.clone(), manners);
+        world.library.fetch(START, &root.to_string()).unwrap();
+        let ended = world.run(PATIENCE + Duration::from_secs(2));
+        assert_eq!(ended.is_some_and(|ended| ended.is_ok()), expected.is_empty(), "{name}");
+        let expected: Vec<(NodeId, Duration)> = expected.iter().map(|after| (key, *after)).collect();
+        assert_eq!(world.sought, expected, "{name}");
+    }
+    // A provider that comes then is asked, and the whole file comes from it.
+    let mut world = World::new(blocks, &[Manner::Lack]);
+    world.library.fetch(START, &root.to_string()).unwrap();
+    assert_eq!(world.run(Duration::from_secs(20)), None);
+    world.peers.insert(PeerId(9), Manner::Honest);
+    world.library.offers(world.now, PeerId(9));
+    assert_eq!(world.run(PATIENCE), Some(Ok(Whole::File)));
+    assert!(world.file == file && world.sought.len() == 1);
+}
+
+#[test]
+fn one_of_the_files_is_shared_no_longer() {
+    let mut library = Library::default();
+    let peer = PeerId(1);
+    // Their first blocks are the same.
+    let file = bytes(20_000_000);
+    let [long, short] = [&file[..], &file[..1_500_000]].map(|file| share(&mut library, file).unwrap());
+    let has = |library: &mut Library, hash: Vec<u8>| {
+        library.received(START, peer, ContentMessage::Wants(vec![Want { hash, whole: false }]));
+        match library.answer(START, peer) {
+            Some(ContentMessage::Haves(haves)) => haves[0].here,
+            other => panic!("{other:?}"),
+        }
+    };
+    let shared = blocks(&file[..1_500_000]).0;
+    library.unshare(&long);
+    library.unshare(&long);
+    assert!(!has(&mut library, long.multihash()));
+    assert!(shared.keys().all(|hash| has(&mut library, hash.clone())));
+    // One that is being added keeps what it has in common, too, until it is given up.
+    library.share();
+    library.write(&file).unwrap();
+    library.unshare(&short);
+    let kept = shared.keys().filter(|hash| has(&mut library, (*hash).clone())).count();
+    assert!((1..shared.len()).contains(&kept), "{kept}: what both begin with");
+    library.give_up();
+    assert!(shared.keys().all(|hash| !has(&mut library, hash.clone())));
 }

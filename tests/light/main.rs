@@ -1,5 +1,6 @@
 //! The light client against full nodes, honest and not, in virtual time.
 
+mod finding;
 mod headers;
 mod holdings;
 mod library;

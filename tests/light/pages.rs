@@ -373,7 +373,7 @@ fn pages_that_lost_every_node_go_on_through_a_page_that_has_one() {
     let block = ledger.make(&public(9), &[payment], COIN / 1_000, 0);
     world.mine(second, std::slice::from_ref(&block));
     world.run_to_tip("its block", &pages, block.hash());
-    // All this is no reason to blame anybody.
+    // No peer is blamed for any of this.
     assert!(pages.iter().all(|page| world.met(*page).len() == 2));
     assert!(world.notices.iter().flatten().all(|notice| !matches!(notice, Notice::Lied(..))));
 }
@@ -451,7 +451,7 @@ fn a_page_that_lies_is_let_go_and_not_called_again_soon() {
 }
 
 #[test]
-fn bad_payments_of_pages_get_nobody_banned() {
+fn bad_payments_of_pages_get_no_peer_banned() {
     let params = params();
     let mut world = World::new(&params);
     let (lonely, node) = (world.node(&[]), world.node(&[]));
@@ -529,7 +529,7 @@ fn a_page_that_is_sought_is_called_before_others() {
     let params = params();
     let mut world = World::new(&params);
     let node = world.node(&[]);
-    // Pages that have met each other call nobody who comes later.
+    // Pages that have met each other do not call those that come later.
     let others: Vec<usize> = (0..30).map(|_| world.page(&[node], Config::default())).collect();
     world.run_for(Duration::from_secs(300));
     assert!(others.iter().all(|page| world.met(*page).len() >= TARGET));

@@ -119,7 +119,7 @@ fn it_comes_to_the_same_chain_as_with_all_headers_and_follows_it() {
         u64::from(8 + 80 * TIP) + 88,
         "the second peer has no more than the tip"
     );
-    assert!(received(&proven, Kind::Headers) < 200, "those since the proof, of which there are none");
+    assert!(received(&proven, Kind::Headers) < 200, "those since the proof, and there are none");
     // New blocks, a reorganisation below the proof's tip, and one below that.
     let mut steps = vec![ledger.extend(3, 2), fork.extend(5, 3)];
     let mut lower = Ledger::on(&ledger.params);

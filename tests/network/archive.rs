@@ -21,43 +21,47 @@ use crate::Seed;
 use crate::connections::{Bench, hello, reasons, sent_to};
 
 const NODES: usize = 50;
-const EPOCH: u32 = 4;
+pub(crate) const EPOCH: u32 = 4;
 /// Blocks that each node keeps anyway.
 const KEPT: u32 = 40;
-const BLOCKS: u32 = 176;
+pub(crate) const BLOCKS: u32 = 176;
 /// Of them, those that are mined when all nodes are there: too few are kept for pruning before.
-const LAST: u32 = 12;
+pub(crate) const LAST: u32 = 12;
 /// All below are due to be pruned at that height.
 const PRUNED: u32 = 128;
 /// All of whose blocks are pruned by then.
-const RUNS: u32 = (PRUNED - 1) / EPOCH;
+pub(crate) const RUNS: u32 = (PRUNED - 1) / EPOCH;
 const TENTH: u32 = (u32::MAX as u64 / 10) as u32;
 
-fn at(height: u32) -> Height {
+pub(crate) fn at(height: u32) -> Height {
     Height::from_u32(height)
 }
 
-fn params() -> Arc<Params> {
+pub(crate) fn params() -> Arc<Params> {
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() };
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
 
-/// Fifty nodes that have pruned, and the one that mined the chain, which is the first and keeps all.
-fn network(seed: u64) -> Sim {
+/// A node that prunes, and archives a tenth.
+pub(crate) fn archivist(seed: usize) -> Config {
+    Config {
+        retention: Retention::Last(KEPT),
+        archive_share: TENTH,
+        seeds: vec![Sim::address(seed)],
+        ..Config::default()
+    }
+}
+
+/// So many nodes that have pruned, and the one that mined the chain, which is the first and keeps all.
+pub(crate) fn network(seed: u64, nodes: usize) -> Sim {
     let mut sim = Sim::new(params(), NetworkConditions::default(), seed);
     sim.add_node(&[]).unwrap();
     for _ in 0..BLOCKS - LAST {
         sim.mine(0).unwrap();
     }
-    for _ in 0..NODES {
-        let config = Config {
-            retention: Retention::Last(KEPT),
-            archive_share: TENTH,
-            seeds: vec![Sim::address(0)],
-            ..Config::default()
-        };
-        sim.add_node_with(config).unwrap();
+    for _ in 0..nodes {
+        sim.add_node_with(archivist(0)).unwrap();
         sim.run_for(Duration::from_millis(200));
     }
     let are_at = |height: u32| move |sim: &Sim| sim.nodes().all(|(_, node)| node.chain().tip().height == at(height));
@@ -74,7 +78,8 @@ fn network(seed: u64) -> Sim {
     sim
 }
 
-fn runs_of(sim: &Sim, node: usize) -> BTreeSet<u32> {
+/// The runs that a node archives.
+pub(crate) fn runs_of(sim: &Sim, node: usize) -> BTreeSet<u32> {
     let chain = sim.node(node).unwrap().chain();
     assert!(chain.kept_from() >= Run(RUNS).first(EPOCH), "{}", chain.kept_from());
     chain.archived_runs().into_iter().map(|(Run(run), _)| run).filter(|run| *run < RUNS).collect()
@@ -83,7 +88,7 @@ fn runs_of(sim: &Sim, node: usize) -> BTreeSet<u32> {
 #[test]
 fn a_newcomer_gets_all_history_from_forty_nodes_that_archive_a_tenth() {
     let seed = Seed::new(150);
-    let mut sim = network(seed.0);
+    let mut sim = network(seed.0, NODES);
     let has: Vec<BTreeSet<u32>> = (1..=NODES).map(|node| runs_of(&sim, node)).collect();
     let copies = |run: u32| has.iter().filter(|runs| runs.contains(&run)).count();
     let (fewest, most) = ((0..RUNS).map(copies).min().unwrap(), (0..RUNS).map(copies).max().unwrap());

@@ -39,10 +39,14 @@ impl Bench {
     }
 
     pub(crate) fn on(params: &Arc<Params>, config: Config, store: Arc<dyn Store>) -> Self {
+        Self::of(Chain::open(params.clone(), store).unwrap(), config)
+    }
+
+    pub(crate) fn of(chain: Chain, config: Config) -> Self {
+        let params = chain.params().clone();
         let now =
             Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::from_secs(u64::from(params.timestamp) + 10_000) };
-        let chain = Chain::open(params.clone(), store).unwrap();
-        let mempool = Mempool::new(params.clone(), Limits::default());
+        let mempool = Mempool::new(params, Limits::default());
         Self { node: Node::new(chain, mempool, config, now).unwrap(), now, next: 0 }
     }
 

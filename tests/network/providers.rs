@@ -142,7 +142,7 @@ fn records_are_renewed_and_expire() {
     for peer in providers {
         bench.say(peer, Message::AddProvider(vec![key(1)]));
     }
-    // Nobody answers pings here: who asks is another each time.
+    // No node answers pings here, so another one asks each time.
     let found = |bench: &mut Bench, n: u8| {
         let asker = listener(bench, &format!("11.3.{n}.1:5"), 1);
         asked(bench, asker, key(1)).len()

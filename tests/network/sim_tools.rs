@@ -226,8 +226,8 @@ fn compact_blocks_cost_less_than_whole_ones() {
 #[test]
 fn impossible_setups_are_refused() {
     let fault = |text: &str| text.parse::<Fault>().unwrap();
-    let nobody = NetworkSetup { attack: Some(Attack::Spam), share: 0.9, nodes: 4, ..NetworkSetup::default() };
-    assert_eq!(nobody.check(), Err(SetupError::TooFewHonest { honest: 0, nodes: 4 }));
+    let hostile = NetworkSetup { attack: Some(Attack::Spam), share: 0.9, nodes: 4, ..NetworkSetup::default() };
+    assert_eq!(hostile.check(), Err(SetupError::TooFewHonest { honest: 0, nodes: 4 }));
     let late = NetworkSetup { crashes: vec![fault("1m..11m:0.1")], ..NetworkSetup::default() };
     assert!(matches!(late.check(), Err(SetupError::FaultTooLate { .. })));
     let partitions = vec![fault("3m..5m:0.1"), fault("1m..4m:0.2")];

@@ -1,6 +1,8 @@
 //! Nodes that start from a state by a proof of the chain, with peers that prove it, lie about it or vanish; and the headers
 //! below the state, which come later.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use cairn::p2p::late_headers::{self, CHUNK};
 use cairn::p2p::message::{Hello, Message, SERVICE_CHAIN_PROOFS, SERVICE_PRUNED, SERVICE_STATE};
 use cairn::p2p::misbehaviour::Offence;
+use cairn::p2p::state::{RangeAnswer, RangePage};
 use cairn::p2p::state_start::{PROOF_TIMEOUT, least_proven};
 use cairn::p2p::state_sync::{PATIENCE, SETTLE_TIME};
 use cairn::p2p::{Config, Direction, Input, PeerId};
@@ -16,11 +19,12 @@ use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::BlockHash;
 use cairn::primitives::height::Height;
 use cairn::primitives::target::Work;
+use cairn::state::Key;
 use cairn::storage::MemoryStore;
 use cairn_testkit::{Ledger, funded};
 
 use crate::connections::{Bench, hello, id, sent_to};
-use crate::state_sync::{Tamper, World, changed, node, with_blocks};
+use crate::state_sync::{Tamper, World, changed, few_ranges, node, with_blocks};
 
 const EPOCH: u32 = 100;
 const LENGTH: u32 = 900;
@@ -53,7 +57,7 @@ fn without_late(message: Message) -> Option<Message> {
     }
 }
 
-/// Changes the answers about the chain, of which the number is given too.
+/// Changes the answers about the chain; `change` is given the number of each answer too.
 fn proofs(change: impl Fn(usize, &mut ChainAnswer) + 'static) -> Tamper {
     let mut number = 0;
     Box::new(move |mut message| {
@@ -304,25 +308,83 @@ fn a_node_that_is_stopped_at_any_time_goes_on_from_there() {
     assert_eq!(world.offences, []);
 }
 
+/// Of what was there, only ranges with coins that came since are loaded again, whatever the first peer had sent by then.
 #[test]
 fn the_epoch_moves_while_a_state_is_loaded() {
+    for sent in [0_usize, 1, 20, 31] {
+        let mut ledger = ledger();
+        let mut world = World::new(node(&ledger.params, true));
+        let peer = world.connect(with_blocks(&ledger.params, &ledger.blocks), few_ranges(sent));
+        world.after(Duration::from_secs(1));
+        let load = world.fresh.node.chain().state_load().expect("a state is being loaded");
+        let missing = load.missing.len();
+        assert_eq!((load.base.height.as_u32(), missing), (EDGE, 32 - sent));
+        ledger.extend(3 * EPOCH, 0);
+        world.disconnect(peer);
+        // Its peers no longer keep that state.
+        let counts = Rc::new(Cell::new([0_usize; 2]));
+        let counted = counts.clone();
+        let count = move |message| {
+            if let Message::StateRange(RangeAnswer { query, page: Some(_) }) = &message {
+                let mut now = counted.get();
+                now[usize::from(query.compares)] += 1;
+                counted.set(now);
+            }
+            Some(message)
+        };
+        world.connect(with_blocks(&ledger.params, &ledger.blocks), Box::new(count));
+        world.after(PATIENCE);
+        world.run_to(LENGTH + 3 * EPOCH);
+        assert_eq!(world.started_from(), Some(EDGE + 3 * EPOCH));
+        assert_eq!(world.offences, []);
+        let [loaded, compared] = counts.get();
+        // The new coins are all of one lock, which has more than a page of them.
+        assert_eq!(compared, 32 - missing);
+        assert!((missing + 2..=missing + 3).contains(&loaded), "{loaded} ranges were loaded, {missing} were missing");
+        run_to_whole(&mut world);
+        world.compare(&with_blocks(&ledger.params, &ledger.blocks));
+    }
+}
+
+/// Peers that are asked for the nodes over coins that are there, and show something else.
+#[test]
+fn liars_are_blamed_when_coins_are_compared() {
     let mut ledger = ledger();
     let mut world = World::new(node(&ledger.params, true));
-    let silent = |message| (!matches!(message, Message::StateRange(_))).then_some(message);
-    let peer = world.connect(with_blocks(&ledger.params, &ledger.blocks), Box::new(silent));
+    let first = world.connect(with_blocks(&ledger.params, &ledger.blocks), few_ranges(20));
     world.after(Duration::from_secs(1));
-    let loaded = |world: &World| world.fresh.node.chain().state_load().map(|load| load.base.height.as_u32());
-    assert_eq!(loaded(&world), Some(EDGE));
     ledger.extend(3 * EPOCH, 0);
-    world.servers.remove(&peer);
-    let outputs = world.fresh.give(Input::Disconnected { peer });
-    world.deliver(outputs);
-    // Its peers no longer keep that state.
+    world.disconnect(first);
+    let lies: [fn(&mut RangePage); 3] =
+        [|page| page.proof[20] ^= 1, |page| page.end = Some([7; Key::LEN]), |page| page.proof.push(0)];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let tamper = move |mut message| {
+            if let Message::StateRange(RangeAnswer { query, page: Some(page) }) = &mut message
+                && query.compares
+            {
+                lie(page);
+            }
+            Some(message)
+        };
+        let liar = world.connect(with_blocks(&ledger.params, &ledger.blocks), Box::new(tamper));
+        world.after(PATIENCE);
+        (0..20).for_each(|_| world.after(Duration::from_millis(100)));
+        assert_eq!(world.offences.len(), number + 1);
+        assert!(matches!(world.offences[number], (peer, Offence::FalseCoins(_)) if peer == liar));
+        let load = world.fresh.node.chain().state_load().expect("the rest is still to come");
+        assert!(!load.outdated.is_empty());
+    }
+    // A peer without the state is no liar.
+    let without = |mut message| {
+        if let Message::StateRange(answer) = &mut message {
+            answer.page = None;
+        }
+        Some(message)
+    };
+    world.connect(with_blocks(&ledger.params, &ledger.blocks), Box::new(without));
     world.honest(&ledger.params, &ledger.blocks);
-    world.after(PATIENCE);
     world.run_to(LENGTH + 3 * EPOCH);
-    assert_eq!(world.started_from(), Some(EDGE + 3 * EPOCH));
-    assert_eq!(world.offences, []);
+    assert_eq!((world.started_from(), world.offences.len()), (Some(EDGE + 3 * EPOCH), 3));
     run_to_whole(&mut world);
     world.compare(&with_blocks(&ledger.params, &ledger.blocks));
 }

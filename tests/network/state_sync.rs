@@ -1,6 +1,8 @@
 //! Nodes that start from a state, with peers that serve it, lie about it, vanish or have none.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +13,9 @@ use cairn::p2p::coins::Opening;
 use cairn::p2p::message::{Hello, Message, SERVICE_PRUNED, SERVICE_STATE};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
-use cairn::p2p::state::{RangePage, RangeQuery};
-use cairn::p2p::state_sync::{ANSWER_TIMEOUT, PATIENCE, SETTLE_TIME};
+use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery, STATE_PAGE_COINS};
+use cairn::p2p::state_servers::ANSWER_TIMEOUT;
+use cairn::p2p::state_sync::{PATIENCE, SETTLE_TIME};
 use cairn::p2p::{Command, Config, Direction, Event, Input, Output, PeerId, Protocol, Reason, Reply};
 use cairn::primitives::address;
 use cairn::primitives::amount::{Amount, COIN};
@@ -20,18 +23,18 @@ use cairn::primitives::block::Block;
 use cairn::primitives::hash::StateRoot;
 use cairn::primitives::height::Height;
 use cairn::primitives::tx::Output as TxOutput;
-use cairn::state::KeyRange;
+use cairn::state::{KeyRange, Leaf, Table};
 use cairn::storage::MemoryStore;
 use cairn_testkit::{Ledger, funded, public, twins};
 
 use crate::connections::{Bench, hello, id};
 
-const EPOCH: u32 = 5;
-const LENGTH: u32 = 43;
+pub const EPOCH: u32 = 5;
+pub const LENGTH: u32 = 43;
 /// The edge of the newest state that is buried: block 35 is the first to commit to it, with 9 blocks on top, itself included.
-const EDGE: u32 = 30;
+pub const EDGE: u32 = 30;
 
-fn params() -> Arc<Params> {
+pub fn params() -> Arc<Params> {
     let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..funded(0..200, COIN) };
     // Locks that lie side by side, with more coins than a record is kept for.
     let addresses = twins().map(|twin| address::encode(&spec.address_prefix, &twin));
@@ -42,7 +45,7 @@ fn params() -> Arc<Params> {
 }
 
 /// A chain whose blocks each spend some coins of genesis, so that there are some hundred coins.
-fn ledger(params: &Arc<Params>) -> Ledger {
+pub fn ledger(params: &Arc<Params>) -> Ledger {
     let mut ledger = Ledger::on(params);
     while ledger.height() < Height::from_u32(LENGTH) {
         extend(&mut ledger);
@@ -50,7 +53,7 @@ fn ledger(params: &Arc<Params>) -> Ledger {
     ledger
 }
 
-fn extend(ledger: &mut Ledger) -> Block {
+pub fn extend(ledger: &mut Ledger) -> Block {
     let first = 4 * ledger.height().as_u32() as u8;
     let pay = |n: u8| {
         let third = TxOutput::pay(public(n), Amount::from_grains(COIN / 3));
@@ -78,6 +81,16 @@ pub fn with_blocks(params: &Arc<Params>, blocks: &[Block]) -> Bench {
 
 /// What a server makes of its answer: another, or none.
 pub type Tamper = Box<dyn FnMut(Message) -> Option<Message>>;
+
+/// Hands over so many ranges of coins, and no more.
+pub fn few_ranges(mut left: usize) -> Tamper {
+    Box::new(move |message| {
+        if let Message::StateRange(_) = message {
+            left = left.checked_sub(1)?;
+        }
+        Some(message)
+    })
+}
 
 /// A node that begins, and others that it is connected to. The others are whole nodes, whose answers may be changed on
 /// their way.
@@ -115,6 +128,13 @@ impl World {
 
     pub fn honest(&mut self, params: &Arc<Params>, blocks: &[Block]) -> PeerId {
         self.connect(with_blocks(params, blocks), Box::new(Some))
+    }
+
+    /// A server leaves.
+    pub fn disconnect(&mut self, peer: PeerId) {
+        self.servers.remove(&peer);
+        let outputs = self.fresh.give(Input::Disconnected { peer });
+        self.deliver(outputs);
     }
 
     /// Delivers what the fresh node says, and all that follows.
@@ -252,6 +272,28 @@ fn a_node_starts_from_a_state_and_validates_what_comes_after() {
     world.compare(&with_blocks(&params, &ledger.blocks));
 }
 
+/// Proves what it is asked for from other coins than those of the state: which, for a range.
+fn proves_from(coins: impl Fn(&KeyRange) -> Vec<Leaf> + 'static) -> Tamper {
+    changed("staterange", move |message| {
+        let Message::StateRange(RangeAnswer { query, page: Some(page) }) = message else { return };
+        let range = query.range().unwrap();
+        let table = Table::new(coins(&range)).unwrap();
+        let (proof, end) = table.with_source(|source| source.prove_page_of(STATE_PAGE_COINS, &range)).unwrap();
+        *page = RangePage { proof, end: end.map(|end| *end.as_bytes()) };
+    })
+}
+
+/// Leaves out one coin of a range: which of so many.
+fn leaves_out(state: &[Leaf], which: fn(usize) -> usize) -> Tamper {
+    let state = state.to_vec();
+    proves_from(move |range| {
+        let inside: Vec<usize> = (0..state.len()).filter(|place| range.contains(&state[*place].key)).collect();
+        let mut coins = state.clone();
+        coins.remove(inside[which(inside.len())]);
+        coins
+    })
+}
+
 /// Changes one message of a kind.
 pub fn changed(kind: &'static str, change: impl Fn(&mut Message) + 'static) -> Tamper {
     Box::new(move |mut message| {
@@ -266,6 +308,12 @@ pub fn changed(kind: &'static str, change: impl Fn(&mut Message) + 'static) -> T
 fn all_peers_but_one_lie() {
     let params = params();
     let ledger = ledger(&params);
+    let mut at_edge = Ledger::on(&params);
+    ledger.blocks[1..EDGE as usize].iter().for_each(|block| drop(at_edge.append(block)));
+    let mut rival = at_edge.clone();
+    rival.extend(1, 7);
+    at_edge.append(&ledger.blocks[EDGE as usize]);
+    let [state, branch] = [at_edge, rival].map(|ledger| ledger.epochs.table().leaves().copied().collect::<Vec<Leaf>>());
     let range = |change: fn(&mut RangePage)| {
         changed("staterange", move |message| {
             if let Message::StateRange(answer) = message {
@@ -295,6 +343,10 @@ fn all_peers_but_one_lie() {
         ),
         ("no coins at all", range(|page| page.proof = vec![0])),
         ("an early end", range(|page| page.end = Some([0x40; 68]))),
+        ("the first coin left out", leaves_out(&state, |_| 0)),
+        ("a coin in the middle left out", leaves_out(&state, |count| count / 2)),
+        ("the last coin left out", leaves_out(&state, |count| count - 1)),
+        ("the state of a branch", proves_from(move |_| branch.clone())),
     ];
     let mut world = World::new(node(&params, true));
     let liars: Vec<(&str, PeerId)> = lies
@@ -314,7 +366,7 @@ fn all_peers_but_one_lie() {
         assert_eq!(is_named, was_asked, "{name}: {offence:?}");
     }
     assert!(world.offences.iter().all(|(peer, _)| *peer != honest));
-    assert!(world.offences.len() >= 6, "{:?}", world.offences);
+    assert!(world.offences.len() >= 10, "{:?}", world.offences);
 }
 
 #[test]
@@ -323,17 +375,7 @@ fn a_server_vanishes_and_another_goes_on() {
     let ledger = ledger(&params);
     let mut world = World::new(node(&params, true));
     // It shows what blocks commit to and a few ranges, then nothing.
-    let mut left = 3;
-    let silent = world.connect(
-        with_blocks(&params, &ledger.blocks),
-        Box::new(move |message| {
-            if let Message::StateRange(_) = message {
-                left -= i32::from(left >= 0);
-                return (left >= 0).then_some(message);
-            }
-            Some(message)
-        }),
-    );
+    let silent = world.connect(with_blocks(&params, &ledger.blocks), few_ranges(3));
     world.after(SETTLE_TIME);
     world.after(Duration::from_secs(1));
     let missing = |world: &World| world.fresh.node.chain().state_load().map(|load| load.missing.len());
@@ -417,25 +459,63 @@ fn a_chain_that_leaves_before_the_state_is_started_from_by_itself() {
     world.compare(&with_blocks(&params, &other.blocks));
 }
 
+/// All blocks since the state are taken back, or some of them, and edges with them.
+#[test]
+fn a_branch_that_leaves_after_the_state_is_followed_across_edges() {
+    let params = params();
+    let ledger = ledger(&params);
+    for fork in [EDGE, EDGE + EPOCH + 1] {
+        let mut world = World::new(node(&params, true));
+        world.honest(&params, &ledger.blocks);
+        world.run_to(LENGTH);
+        let mut other = Ledger::on(&params);
+        ledger.blocks[1..=fork as usize].iter().for_each(|block| drop(other.append(block)));
+        other.extend(LENGTH + 2 - fork, 7);
+        world.honest(&params, &other.blocks);
+        world.run_to(LENGTH + 2);
+        assert_eq!((world.started_from(), world.servers.len(), &world.offences[..]), (Some(EDGE), 2, &[][..]));
+        world.compare(&with_blocks(&params, &other.blocks));
+    }
+}
+
+#[test]
+fn a_state_of_another_branch_takes_the_place_of_one_that_is_partly_there() {
+    let params = params();
+    let ledger = ledger(&params);
+    let mut world = World::new(node(&params, true));
+    let first = world.connect(with_blocks(&params, &ledger.blocks), few_ranges(20));
+    world.after(SETTLE_TIME);
+    world.disconnect(first);
+    let there = 32 - world.fresh.node.chain().state_load().expect("a state is being loaded").missing.len();
+    assert!(there >= 20, "{there}");
+
+    let mut other = Ledger::on(&params);
+    ledger.blocks[1..EDGE as usize - 2].iter().for_each(|block| drop(other.append(block)));
+    other.extend(LENGTH - EDGE + 9, 7);
+    let compared = Rc::new(Cell::new(0));
+    let counted = compared.clone();
+    let count = move |message| {
+        counted
+            .set(counted.get() + usize::from(matches!(&message, Message::StateRange(answer) if answer.query.compares)));
+        Some(message)
+    };
+    world.connect(with_blocks(&params, &other.blocks), Box::new(count));
+    world.run_to(other.height().as_u32());
+    assert!(compared.get() >= there, "{} parts were compared, of {there}", compared.get());
+    assert_eq!(world.offences, []);
+    world.compare(&with_blocks(&params, &other.blocks));
+}
+
 #[test]
 fn a_load_waits_for_peers_and_goes_on_with_the_next() {
     let params = params();
     let ledger = ledger(&params);
     let mut world = World::new(node(&params, true));
-    let mut left = 5;
-    let peer = world.connect(
-        with_blocks(&params, &ledger.blocks),
-        Box::new(move |message| {
-            left -= i32::from(matches!(message, Message::StateRange(_)));
-            (left >= 0).then_some(message)
-        }),
-    );
+    let peer = world.connect(with_blocks(&params, &ledger.blocks), few_ranges(5));
     world.after(SETTLE_TIME);
     let missing = |world: &World| world.fresh.node.chain().state_load().map(|load| load.missing.len());
     let before = missing(&world).expect("a state is being loaded");
-    let outputs = world.fresh.give(Input::Disconnected { peer });
-    world.deliver(outputs);
-    world.servers.clear();
+    world.disconnect(peer);
     (0..5).for_each(|_| world.after(PATIENCE));
     assert_eq!(missing(&world), Some(before), "nothing is given up");
     world.honest(&params, &ledger.blocks);

@@ -150,7 +150,7 @@ fn halves_go_their_ways_and_agree_when_healed() {
 
     for (args, text) in [
         (["rpc", "setlink", "127.0.0.1:1", "{\"cut\": true}"], "no connection to 127.0.0.1:1"),
-        (["rpc", "setlink", "nobody", "{\"cut\": true}"], "is not a node of this process"),
+        (["rpc", "setlink", "nowhere", "{\"cut\": true}"], "is not a node of this process"),
         (["rpc", "setlink", "this node", "{\"loss\": 1.5}"], "1.5 is not a share from 0 to 1"),
         (["rpc", "setlink", "this node", "{\"speed\": 1}"], "there is no \"speed\""),
     ] {

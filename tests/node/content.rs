@@ -1,4 +1,4 @@
-//! Content between nodes: announced, found, fetched from several peers of which some lie or vanish.
+//! Content between nodes: announced, found, fetched from several peers while some lie or vanish.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn::consensus::params::{GenesisSpec, Params};
-use cairn::content::{CONTENT_DIR, ContentReader, ContentStore, Pin, PinKind};
+use cairn::content::{CONTENT_DIR, ContentReader, ContentStore, Pin, PinKind, PinName};
 use cairn::ipld::dagpb::{self, Link};
 use cairn::ipld::{Block, Cid, Codec, HashFunction};
 use cairn::p2p::frame::{self, Decoder};
+use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_CONTENT, SERVICE_FULL, TipClaim};
 use cairn::p2p::noise::{Identity, Session};
 use cairn::p2p::wants::{ContentBlock, Have};
@@ -70,7 +71,7 @@ fn store(dir: &Path, blocks: &[Block]) {
     let mut store = ContentStore::open(&dir.join(CONTENT_DIR), 1 << 30).unwrap();
     blocks.iter().for_each(|block| store.put(block).unwrap());
     let cid = *blocks.last().unwrap().cid();
-    store.pin(&Pin { cid, kind: PinKind::Recursive, name: String::new() }).unwrap();
+    store.pin(&Pin { cid, kind: PinKind::Recursive, name: PinName::default() }).unwrap();
 }
 
 /// What a peer by hand does when it is asked for a block.
@@ -171,9 +172,9 @@ async fn fetch(node: &Running, root: Cid, patience: Duration) -> FetchStatus {
     Fetches::default().fetch(exchange, whole, patience, PATIENCE).await.unwrap()
 }
 
-/// 32 MB of four providers, of which one lies and one vanishes.
+/// 32 MB from four providers; one of them lies and one vanishes.
 #[test]
-fn a_file_comes_from_four_providers_of_which_one_lies_and_one_vanishes() {
+fn a_file_comes_from_four_providers_though_one_lies_and_one_vanishes() {
     let tokio = tokio::runtime::Runtime::new().unwrap();
     let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
     let blocks = file(32 << 20);
@@ -291,6 +292,49 @@ fn blocks_with_two_names_come_once_and_those_that_cannot_be_checked_are_not_aske
         assert!(progress.liars.is_empty());
         fetcher.stop().await.unwrap();
         honest.stop().await.unwrap();
+    });
+}
+
+/// A lookup asks a provider over a brief connection, which lasts for another second. It is no peer by that.
+#[test]
+fn a_provider_that_a_lookup_has_just_asked_is_dialled_at_once() {
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let blocks = file(1 << 20);
+    let root = *blocks.last().unwrap().cid();
+    let key = NodeId::of_content(&root.multihash());
+    store(dirs[1].path(), &blocks);
+    tokio.block_on(async {
+        let (hub, provider) = (start(dirs[0].path()).await, start(dirs[1].path()).await);
+        // It has no peers but the hub, and finds others by lookups alone.
+        let config = Config { outbound_target: 0, ..Config::new(dirs[2].path(), params()) };
+        let seeker = Running::start(config).await.unwrap();
+        let hub_address = hub.p2p_address().unwrap();
+        connect(&provider, hub_address).await;
+        let mut events = provider.handle().subscribe();
+        provider.handle().command(move |reply| Command::Announce(key, reply)).await.unwrap();
+        let announced = async { while !matches!(events.recv().await.unwrap(), Event::Announced { nodes: 1.., .. }) {} };
+        tokio::time::timeout(PATIENCE, announced).await.unwrap();
+        connect(&seeker, hub_address).await;
+        let mut events = seeker.handle().subscribe();
+        let number = seeker.handle().command(move |reply| Command::FindProviders(key, reply)).await.unwrap();
+        let found = async {
+            loop {
+                match events.recv().await.unwrap() {
+                    Event::NodesFound(found) if found.number == number => return found,
+                    _ => {}
+                }
+            }
+        };
+        let found = tokio::time::timeout(PATIENCE, found).await.unwrap();
+        assert_eq!(found.providers.len(), 1);
+        assert!(found.path.iter().any(|step| step.contact.id == found.providers[0].id), "{:?}", found.path);
+        // Less than the time between two lookups of a fetch.
+        let FetchStatus { progress, ended } = fetch(&seeker, root, Duration::from_millis(2_500)).await;
+        assert!(matches!(ended, Some(Ok(()))), "{ended:?}: {progress:?}");
+        for node in [hub, provider, seeker] {
+            node.stop().await.unwrap();
+        }
     });
 }
 

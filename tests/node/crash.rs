@@ -363,7 +363,7 @@ fn a_store_killed_with_a_large_backlog_is_as_some_commit_left_it() {
         last = found;
     }
     assert!(behind > 0, "nothing waited when it was killed");
-    // Segments of 16 MiB, most of which held what is pruned now.
+    // Segments of 16 MiB. Most of them held what is pruned now.
     let files = std::fs::read_dir(dir.path().join("values")).unwrap().map(Result::unwrap);
     let of_heights = files.filter(|file| file.file_name().to_string_lossy().starts_with('0'));
     let bytes: u64 = of_heights.map(|file| file.metadata().unwrap().len()).sum();

@@ -21,20 +21,26 @@ fn nodes_are_paused_added_and_removed() {
     reaches(3, "2");
     // It stands still, and says so, while the others go on.
     assert_eq!(height(2), "0");
-    done(in_dir(&place, "net/node-2", &["rpc", "getpeerinfo"])).fails(1, "the node is paused");
+    let advice = "node-2 is paused: `cairn testnet resume node-2 --data-dir DIR` lets it go on";
+    done(in_dir(&place, "net/node-2", &["rpc", "getpeerinfo"])).fails(1, advice);
     let links: Value = serde_json::from_str(&net.run(&["rpc", "getlinks"]).ok()).unwrap();
     let paused: Vec<&Value> = links["nodes"].as_array().unwrap().iter().map(|node| &node["paused"]).collect();
     assert_eq!(paused, [false, true, false]);
-    net.run(&["testnet", "snapshot", "one"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "add"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "fork"]).fails(1, "node-2 is paused");
-    net.run(&["testnet", "remove", "3"]).fails(1, "node-2 is paused");
+    net.run(&["testnet", "snapshot", "one"]).fails(1, advice);
+    net.run(&["testnet", "add"]).fails(1, advice);
+    net.run(&["testnet", "fork"]).fails(1, advice);
+    net.run(&["testnet", "remove", "3"]).fails(1, advice);
     assert_eq!(net.run(&["testnet", "resume", "2"]).ok(), "node-2: running");
     assert_eq!(net.json(&["testnet", "resume", "2"])["changed"], false);
     reaches(2, "2");
 
+    // Snapshots are not lost unasked.
     net.run(&["testnet", "snapshot", "one"]).ok();
-    let added = net.json(&["testnet", "add"]);
+    let said = "which do not fit other nodes: --forget-snapshots gives up \"one\"";
+    net.run(&["testnet", "add"]).fails(1, said);
+    net.run(&["testnet", "remove", "2"]).fails(1, said);
+    net.run(&["testnet", "revert", "one"]).ok();
+    let added = net.json(&["testnet", "add", "--forget-snapshots"]);
     assert_eq!(added["name"], "node-4");
     assert_eq!(net.json(&["testnet", "list"]).as_array().unwrap().len(), 0, "no snapshot has the new node");
     assert_eq!(net.run(&["testnet", "list"]).stdout, "", "an empty list is no line");
@@ -56,7 +62,7 @@ fn nodes_are_paused_added_and_removed() {
     net.run(&["testnet", "revert", "two"]).ok();
     net.run(&["testnet", "save", "three.cairnnet"]).ok();
     // The number that is free comes first.
-    assert_eq!(net.json(&["testnet", "add"])["name"], "node-2");
+    assert_eq!(net.json(&["testnet", "add", "--forget-snapshots"])["name"], "node-2");
     net.run(&["testnet", "remove", "2"]).ok();
     net.run(&["testnet", "remove", "4"]).ok();
     assert_eq!(net.json(&["testnet", "fork"])["nodes"], 2);

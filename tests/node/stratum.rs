@@ -202,7 +202,7 @@ fn a_worker_has_an_address_and_perhaps_a_name() {
     let place = Place::new();
     let mut miner = place.connect();
     miner.subscribe();
-    for odd in ["", "nobody", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", &"x".repeat(200)] {
+    for odd in ["", "alice", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", &"x".repeat(200)] {
         let (code, text) = miner.call("mining.authorize", json!([odd, "x"])).unwrap_err();
         assert_eq!(code, 24, "{odd}: {text}");
     }

@@ -178,6 +178,7 @@ fn a_network_is_worked_on_saved_and_loaded() {
         fs::write(place.path("short.cairnnet"), &bytes[..length]).unwrap();
         copy(&["testnet", "load", "short.cairnnet"]).fails(1, "short.cairnnet");
     }
+    copy(&["testnet", "load", "net"]).fails(1, "net is a directory: load takes a file that `cairn testnet save` wrote");
     assert!(!place.path("copy").exists() && !place.path("copy.partial").exists());
     copy(&["testnet", "load", "stopped.cairnnet"]).ok();
     let nodes = nodes_at(&place, "copy", 17, &[]);
@@ -196,7 +197,7 @@ fn a_network_is_worked_on_saved_and_loaded() {
     }
     let twin = |args: &[&str]| done(in_dir(&place, "twin", args));
     twin(&["testnet", "--seed", "8"]).fails(1, "--seed is 8");
-    twin(&["testnet", "--block-time", "9"]).fails(1, "was made with 0");
+    twin(&["testnet", "--block-time", "9s"]).fails(1, "--block-time is 9, but this network was made with 0");
     twin(&["testnet", "--miners", "1"]).fails(1, "instant blocks");
 }
 
@@ -424,7 +425,11 @@ fn networks_run_side_by_side() {
     assert_eq!(ports(&left), [format!("127.0.0.1:{base}"), format!("127.0.0.1:{}", base + 2)]);
     // The same ports: refused where they were asked for, others where they were not.
     let clash = done(in_dir(&place, "clash", &["testnet", "--block-time", "0", "--base-port", &port]));
-    assert!(clash.code == 1 && clash.stderr.contains(&format!("127.0.0.1:{base}")), "{clash:?}");
+    assert!(
+        clash.code == 1 && clash.stderr.contains(&format!("node-1 cannot listen on 127.0.0.1:{base}")),
+        "{clash:?}"
+    );
+    assert!(clash.stderr.contains("given with --base-port)") && !clash.stderr.contains("--listen"), "{clash:?}");
     let right = Instant::start(&place, "right", &["--nodes", "2"]);
     left.run(&["testnet", "mine", "3"]).ok();
     right.run(&["testnet", "mine", "1"]).ok();

@@ -52,12 +52,19 @@ impl Browser {
         Self::start(url, json!({ "deviceMetrics": { "width": 360, "height": 740, "pixelRatio": 2, "touch": true } }))
     }
 
+    /// Opens a page on a tablet 768 pixels wide.
+    pub fn open_on_tablet(url: &str) -> Self {
+        Self::start(url, json!({ "deviceMetrics": { "width": 768, "height": 1024, "pixelRatio": 1, "touch": true } }))
+    }
+
     fn start(url: &str, device: Value) -> Self {
         let [chromium, chromedriver] = programs();
         // The port is chosen before it is taken for both protocols, and another test may take it in between.
         let started = (0..5).find_map(|_| {
             let mut driver = Command::new(chromedriver)
                 .arg("--port=0")
+                // Without a locale, as in a bare container, Chromium opens no file whose name is not ASCII.
+                .env("LC_ALL", "C.UTF-8")
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())
@@ -141,7 +148,7 @@ impl Browser {
         self.command("goog/cdp/execute", &json!({ "cmd": command, "params": params }))
     }
 
-    /// Kills the browser, which cannot say goodbye to anybody.
+    /// Kills the browser, which then cannot say goodbye to any peer.
     #[cfg(feature = "webrtc")]
     pub fn kill(&mut self) {
         // The driver's only child, of whichever thread; what it has started itself ends with it.

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use cairn::ipld::{Cid, Codec, HashFunction};
-use cairn::p2p::message::Message;
+use cairn::p2p::PeerAddr;
+use cairn::p2p::kad::{Contact, NodeId};
+use cairn::p2p::message::{Hello, Message, SERVICE_CONTENT};
 use cairn::p2p::wants::{MAX_WANTS, Want};
 use serde_json::json;
 
@@ -143,7 +145,147 @@ fn pages_share_files_with_each_other_and_with_a_node() {
     assert!(saved(&second, &cid) == file, "other bytes");
 
     first.click("#unshare");
+    first.wait("document.querySelector('#shared').innerText === ''");
+}
+
+#[test]
+fn what_a_page_shares_is_shared_again_after_a_reload() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let page = format!("{}light", node.url());
+    let (first, second) = (Browser::open(&page), Browser::open(&page));
+    [&first, &second].iter().for_each(|browser| wait_for_pages(browser, 1));
+    let file = bytes(6);
+    fs::write(scene.place.path("film.bin"), &file).unwrap();
+    let film = share(&first, &scene.place.path("film.bin")).0;
+    first.choose("#files", &[&scene.place.path("genesis.json")]);
+    first.wait("document.querySelectorAll('#shared li').length === 2");
+    assert!(!first.text("#shared").contains("until this page is left"), "the browser has room");
+    // The browser has its own bytes, not those of the file as it is now.
+    fs::write(scene.place.path("film.bin"), b"other bytes").unwrap();
+
+    first.reload();
+    first.wait("document.querySelectorAll('#shared li').length === 2");
+    let names = "return [...document.querySelectorAll('#shared code')].map((code) => code.textContent)";
+    let names: Vec<String> = serde_json::from_value(first.run(names, &[])).unwrap();
+    let genesis = names.iter().find(|name| **name != film).unwrap();
+    assert!(names.contains(&film), "{names:?}");
+    fetch(&second, &film);
+    let from = second.text("#fetch-from");
+    assert!(from.starts_with("page/") && from.lines().count() == 1, "{from}");
+    assert!(saved(&second, &film) == file, "other bytes");
+    first.is_well(&node.url());
+
+    // One is shared no longer, nor after another reload; what the other had stays.
+    let row =
+        format!("[...document.querySelectorAll('#shared li')].find((row) => row.textContent.includes('{genesis}'))");
+    first.run(&format!("{row}.querySelector('button').click()"), &[]);
+    first.wait("document.querySelectorAll('#shared li').length === 1");
+    first.reload();
+    first.wait("document.querySelectorAll('#shared li').length === 1");
+    assert_eq!(first.text("#shared code"), film);
+
+    // What the browser's disk has damaged is not shared, and said.
+    let damage = "const kept = (await indexedDB.databases()).find(({ name }) => name.startsWith('cairn shared '));
+    const done = await new Promise((resolve) => {
+        indexedDB.open(kept.name).onsuccess = ({ target }) => {
+            const transaction = target.result.transaction('files', 'readwrite');
+            const store = transaction.objectStore('files');
+            store.getAll().onsuccess = ({ target: { result } }) =>
+                store.put({ ...result[0], file: new Blob(['damaged']) }, result[0].cid);
+            transaction.oncomplete = () => resolve('done');
+        };
+    }); return done;";
+    assert_eq!(first.run_async(damage), "done");
+    first.reload();
+    first.wait("document.getElementById('share-error').textContent.includes('is not shared any more')");
     assert_eq!(first.text("#shared"), "");
+    first.reload();
+    wait_for_pages(&first, 1);
+    // Nothing is left: the next file is the only one.
+    assert_eq!(share(&first, &scene.place.path("genesis.json")).0, *genesis);
+    first.click("#unshare");
+    first.wait("document.querySelector('#shared').innerText === ''");
+    assert_eq!(first.text("#share-error"), "");
+}
+
+/// Adds a file at a node that only the hash table leads to, and announces it: its CID, and the file's bytes.
+fn provide(scene: &Scene, node: &str, seed: u64) -> (String, Vec<u8>) {
+    let file = bytes(seed);
+    fs::write(scene.place.path("film.bin"), &file).unwrap();
+    let cid = scene.place.run(node, &["content", "add", "-Q", "film.bin"]).ok();
+    scene.place.run(node, &["content", "provide", &cid]).ok();
+    (cid, file)
+}
+
+#[test]
+fn a_page_finds_a_node_that_has_the_file() {
+    let scene = Scene::new();
+    let first = scene.place.node("a", &LISTEN);
+    let browser = Browser::open(&format!("{}light", first.url()));
+    wait_for_height(&browser, 0);
+    // They come later, so the page's node has not named them as peers to dial.
+    let mut nodes = vec![scene.place.node("b", &[&LISTEN[..], &["--connect", &first.peer_address()]].concat())];
+    for name in ["c", "d", "e"] {
+        let connect = nodes[nodes.len() - 1].peer_address();
+        nodes.push(scene.place.node(name, &[&LISTEN[..], &["--connect", &connect]].concat()));
+    }
+    let (cid, file) = provide(&scene, "e", 7);
+    let provider = address(&nodes[3]);
+    assert!(!browser.text("#peers").contains(&provider));
+    fetch(&browser, &cid);
+    assert!(saved(&browser, &cid) == file, "other bytes");
+    let from = browser.text("#fetch-from");
+    assert!(from.starts_with(&provider) && from.lines().count() == 1, "{from}");
+    browser.is_well(&first.url());
+
+    // What no node has is said so.
+    let absent = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"absent").unwrap().to_string();
+    browser.run("document.getElementById('cid').value = arguments[0]", &[absent.into()]);
+    browser.click("#fetch button");
+    browser.wait("document.getElementById('fetch-state').textContent.startsWith('asking, and looking for nodes')");
+    browser.wait("document.getElementById('fetch-state').textContent.startsWith('none of')");
+}
+
+#[test]
+fn false_providers_hide_no_true_one() {
+    let scene = Scene::new();
+    let node = scene.place.node("a", &LISTEN);
+    let silent: Lie = Box::new(|message| match message {
+        // It offers content, and answers no want.
+        Message::Hello(hello) => vec![Message::Hello(Hello { services: hello.services | SERVICE_CONTENT, ..hello })],
+        other => vec![other],
+    });
+    let silent = Liar::start(&scene.place, &node, silent);
+    let silent = Contact { id: silent.id, address: silent.address.parse().unwrap() };
+    // Where there is no node, and one that sends nothing; and then many more, without a question.
+    let named: Lie = Box::new(move |message| match message {
+        Message::Providers { nearer, .. } => {
+            let false_one = |n: u16| {
+                let address = PeerAddr::WebRtc { socket: ([127, 0, 0, 1], 20_000 + n).into(), certhash: [1; 32] };
+                Contact { id: NodeId([n as u8; 32]), address }
+            };
+            let first = std::iter::once(silent).chain((0..15).map(false_one)).collect();
+            let answer = Message::Providers { providers: first, nearer };
+            let more = |batch: u16| Message::Providers {
+                providers: (16 * batch..16 * (batch + 1)).map(false_one).collect(),
+                nearer: Vec::new(),
+            };
+            std::iter::once(answer).chain((1..62_u16).map(more)).collect()
+        }
+        other => vec![other],
+    });
+    let liar = Liar::start(&scene.place, &node, named);
+    let browser = Browser::open(&format!("{}light#peer={}&peer={}", node.url(), liar.address, address(&node)));
+    browser.wait("document.getElementById('agree').textContent.startsWith('2 of ')");
+    let other = scene.place.node("b", &[&LISTEN[..], &["--connect", &node.peer_address()]].concat());
+    let (cid, file) = provide(&scene, "b", 8);
+    fetch(&browser, &cid);
+    assert!(saved(&browser, &cid) == file, "other bytes");
+    let from = browser.text("#fetch-from");
+    assert!(from.starts_with(&address(&other)) && from.lines().count() == 1, "{from}");
+    let told = format!("{} misbehaved", liar.address);
+    browser.wait(&format!("document.getElementById('log').textContent.includes('{told}')"));
 }
 
 #[test]
@@ -223,7 +365,7 @@ fn a_fetch_can_be_stopped_and_ends_when_the_module_does() {
         const instance = await instantiate(module); window.library = instance.exports; return instance; };";
     browser.run(keep, &[]);
     share(&browser, &scene.place.path("genesis.json"));
-    // Of bytes that nobody has.
+    // Of bytes that no peer has.
     let absent = Cid::v1(Codec::RAW, HashFunction::Sha2_256, b"absent").unwrap().to_string();
     let begin = || {
         browser.run("document.getElementById('cid').value = arguments[0]", &[absent.clone().into()]);
@@ -235,14 +377,14 @@ fn a_fetch_can_be_stopped_and_ends_when_the_module_does() {
     assert!(browser.text("#fetch-state") == "stopped" && is_stop_hidden());
 
     begin();
-    browser.wait("document.getElementById('fetch-state').textContent === 'asking'");
+    browser.wait("document.getElementById('fetch-state').textContent.startsWith('asking')");
     // No memory has room for this: the module traps, and does so whenever it is called from now on.
     let trap = "try { library.room(2 ** 32 - 1); } catch (error) { return error instanceof WebAssembly.RuntimeError; }";
     assert_eq!(browser.run(trap, &[]), true);
     let why = "content rests until the page is loaded again: ";
     browser.wait(&format!("document.getElementById('fetch-state').textContent.startsWith('{why}')"));
     assert!(browser.text("#shared").is_empty() && is_stop_hidden());
-    // It is not called again, by no timer and nobody: that would be told once more.
+    // Neither a timer nor a click calls it again: the page would say so once more.
     begin();
     browser.wait(&format!("document.getElementById('fetch-state').textContent.startsWith('{why}')"));
     let log = browser.run("return document.getElementById('log').textContent", &[]);

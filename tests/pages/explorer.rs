@@ -133,7 +133,26 @@ fn every_view_shows_its_data() {
     browser.wait_for_text("There is no such view.");
     browser.view("#/block/99999");
     browser.wait_for_text("This node knows no block 99999.");
+    // Names that are none, as a link that was cut short has them.
+    for (view, heading, said) in [
+        ("#/tx/00", "Transaction", "“00” names no transaction: an id has 64 hex digits."),
+        ("#/tx/", "Transaction", "“” names no transaction"),
+        ("#/block/zz", "Block", "“zz” names no block: a hash has 64 hex digits, and a height is a number."),
+        ("#/address/x", "Address", "This is no address of this network: "),
+    ] {
+        browser.view(view);
+        browser.wait_for_text(said);
+        assert_eq!(browser.text("main h1"), heading, "{view}");
+    }
     browser.is_well(&scene.node.url());
+}
+
+#[test]
+fn a_name_that_is_no_cid_is_said_to_be_none() {
+    let scene = Scene::new(&[]);
+    let browser = Browser::open(&format!("{}#/content/zz", scene.url()));
+    browser.wait_for_text("invalid path \"/ipfs/zz\": ");
+    assert_eq!(browser.text("main h1"), "Block of content");
 }
 
 #[test]
@@ -474,6 +493,34 @@ fn it_fits_a_phone_and_keeps_its_colours() {
     browser.reload();
     browser.wait("document.querySelector('main h1')");
     assert_eq!(browser.run(paper, &[]), dark);
+    browser.is_well(&scene.node.url());
+}
+
+/// The widest tables, between a phone's cards and a desk.
+#[test]
+fn tables_fit_a_tablet() {
+    let scene = Scene::new(&[]);
+    let (_, given_up) = scene.node.tip();
+    scene.node.call("invalidateblock", &[given_up.as_str().into()]);
+    scene.mine(2);
+    let other = scene.place.node("b", &["--connect", &scene.node.peer_address()]);
+    wait_for("the nodes to agree", || (other.tip() == scene.node.tip()).then_some(()));
+    let browser = Browser::open_on_tablet(&scene.url());
+    for (view, title) in [
+        ("#/peers", "Peers"),
+        (format!("#/block/{given_up}").as_str(), "Block "),
+        ("#/blocks", "Blocks"),
+        (format!("#/address/{}", scene.miner).as_str(), "Address"),
+    ] {
+        browser.view(view);
+        browser.wait(&format!(
+            "document.querySelector('main h1')?.innerText.startsWith('{title}') && document.querySelector('main tbody td')"
+        ));
+        let room = "return [document.documentElement.scrollWidth, \
+                    document.querySelector('main td') !== null && Math.max(...[...document.querySelectorAll('main td')].map((cell) => Math.floor(cell.getBoundingClientRect().right))) \
+                    <= document.querySelector('main').getBoundingClientRect().right]";
+        assert_eq!(browser.run(room, &[]), json!([768, true]), "{view}");
+    }
     browser.is_well(&scene.node.url());
 }
 

@@ -51,6 +51,29 @@ fn an_output_names_its_spender() {
 }
 
 #[test]
+fn many_outputs_are_shown_page_by_page_each_with_its_state() {
+    let scene = Scene::new(&[]);
+    let mut args = vec!["wallet", "send"];
+    (0..25).for_each(|_| args.extend([scene.payee.as_str(), "0.1"]));
+    let txid = scene.place.run("a", &args).ok();
+    let browser = Browser::open(&format!("{}#/tx/{txid}", scene.url()));
+    let badges = |count: usize| {
+        browser.wait(&format!("document.querySelectorAll('.flow section:last-child .badge').length === {count}"));
+    };
+    badges(20);
+    let outputs = browser.text(".flow section:last-child");
+    assert!(outputs.contains("26 outputs") && outputs.contains("1 to 20 of 26"), "{outputs}");
+    browser.click("[data-key='Outputs Next']");
+    badges(6);
+    // The page stays where it was turned to when a block comes.
+    scene.mine(1);
+    browser.wait_for_text("1 confirmation");
+    badges(6);
+    assert!(browser.text(".flow section:last-child").contains("21 to 26 of 26"));
+    browser.is_well(&scene.node.url());
+}
+
+#[test]
 fn a_replaced_payment_says_by_what() {
     let scene = Scene::new(&[]);
     let old = scene.pay("1", None);
@@ -80,6 +103,12 @@ fn a_receipt_is_downloaded_that_the_verifier_takes() {
     fs::write(scene.place.path("pay.json"), saved.as_str().unwrap()).unwrap();
     scene.place.run("a", &["proof", "verify", "pay.json"]).ok();
     browser.is_well(&scene.node.url());
+
+    // The full verifier, which the node serves as well.
+    browser.click("a[href='verify.html']");
+    browser.wait("document.getElementById('genesis-hash')?.textContent");
+    browser.choose("#files", &[&scene.place.path("pay.json"), &scene.place.path("genesis.json")]);
+    browser.wait("document.getElementById('verdict').dataset.holds === 'yes'");
 }
 
 #[test]
@@ -106,6 +135,10 @@ fn a_part_of_a_name_is_found() {
     browser.wait(&format!("location.hash === '#/tx/{txid}'"));
     search("0123456789abcdef");
     browser.wait("document.getElementById('found').innerText.includes('no part of one')");
+    // What was not found stays in the field, which keeps the focus.
+    browser.run("const query = document.getElementById('query'); query.value = ''; query.blur();", &[]);
+    search("3df");
+    browser.wait("document.getElementById('found').innerText.includes('needs 4 digits at least')");
     browser.is_well(&scene.node.url());
 }
 

@@ -2,7 +2,7 @@
 //! are falsified before they are encrypted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn::chain::Chain;
@@ -10,6 +10,7 @@ use cairn::consensus::params::Params;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::chain_prover::prove_tip;
 use cairn::p2p::frame::{Decoder, Frame};
+use cairn::p2p::kad::NodeId;
 use cairn::p2p::message::Message;
 use cairn::p2p::noise::{Identity, Session};
 use cairn::p2p::{Command, Direction, Event, Input, Node, Now, Output, PeerId, Protocol, Reply};
@@ -32,6 +33,7 @@ pub type Lie = Box<dyn FnMut(Message) -> Vec<Message> + Send>;
 pub struct Liar {
     /// Where pages reach it.
     pub address: String,
+    pub id: NodeId,
     connections: Arc<AtomicU64>,
 }
 
@@ -45,8 +47,13 @@ impl Liar {
             codec::decode::<Block>(&hex::decode(block.as_str().unwrap()).unwrap()).unwrap()
         });
         let blocks: Vec<Block> = blocks.collect();
-        let (dir, connections) = (place.path("liar"), Arc::new(AtomicU64::new(0)));
+        // Each has a certificate and an id of its own.
+        static COUNT: AtomicU8 = AtomicU8::new(7);
+        let number = COUNT.fetch_add(1, Ordering::SeqCst);
+        let identity = Identity::from_secret([number; 32]);
+        let (dir, connections) = (place.path(&format!("liar-{number}")), Arc::new(AtomicU64::new(0)));
         std::fs::create_dir_all(&dir).unwrap();
+        let id = identity.id();
         let (told, address) = std::sync::mpsc::channel();
         let counted = connections.clone();
         std::thread::spawn(move || {
@@ -57,10 +64,10 @@ impl Liar {
                 told.send(listener.address().to_string()).unwrap();
                 let (arrivals, arrived) = mpsc::unbounded_channel();
                 tokio::spawn(listener.run(move |arrival| arrivals.send(arrival).unwrap()));
-                Server::new(params, blocks, lie).run(arrived, &counted).await;
+                Server::new(params, blocks, lie).run(&identity, arrived, &counted).await;
             });
         });
-        Self { address: address.recv().unwrap(), connections }
+        Self { address: address.recv().unwrap(), id, connections }
     }
 
     /// How many connections there have been.
@@ -90,9 +97,13 @@ impl Server {
     }
 
     /// Takes one page after the other.
-    async fn run(mut self, mut arrived: mpsc::UnboundedReceiver<Arrival>, connections: &AtomicU64) {
-        let identity = Identity::from_secret([7; 32]);
-        // It makes its proof before anybody asks.
+    async fn run(
+        mut self,
+        identity: &Identity,
+        mut arrived: mpsc::UnboundedReceiver<Arrival>,
+        connections: &AtomicU64,
+    ) {
+        // It makes its proof before any page asks.
         self.node.handle(now(self.start), Input::Tick);
         self.outputs(PeerId(0));
         while let Some(mut arrival) = arrived.recv().await {
@@ -101,7 +112,7 @@ impl Server {
             }
             let (mut stream, theirs) = duplex(64 << 10);
             tokio::spawn(arrival.session.carry(theirs));
-            let Ok(session) = noise::respond_over(&mut stream, &identity, &arrival.carrier).await else { continue };
+            let Ok(session) = noise::respond_over(&mut stream, identity, &arrival.carrier).await else { continue };
             let peer = PeerId(connections.fetch_add(1, Ordering::SeqCst) + 1);
             let (address, direction, id) = (arrival.address, Direction::Inbound, session.peer);
             self.node.handle(now(self.start), Input::Connected { peer, address, direction, id });

@@ -129,9 +129,10 @@ fn a_browser_that_is_killed_is_gone_soon() {
     assert!(gone < Duration::from_secs(45), "{gone:?}");
 }
 
-/// It asks for more headers than all queues hold, and takes nothing: that costs the node its send queue and no other page's time.
+/// The page asks for more headers than all queues hold, and takes nothing. It costs the node its send queue, and other
+/// pages no time.
 #[test]
-fn a_page_that_never_reads_is_let_go_and_delays_nobody() {
+fn a_page_that_never_reads_is_let_go_and_delays_no_other() {
     let scene = Scene::new();
     let node = scene.place.node("a", &LISTEN);
     for _ in 0..2 {

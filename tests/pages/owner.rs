@@ -50,7 +50,9 @@ fn a_test_network_is_worked_from_the_page() {
     };
     let does = |id: &str, said: &str| {
         browser.click(&format!("#{id}"));
-        browser.wait(&format!("document.querySelector('.said').innerText.includes({said:?})"));
+        browser.wait(&format!(
+            "document.querySelector('.said').innerText.includes({said:?}) && !document.querySelector('[aria-busy]')"
+        ));
     };
     does("mine", "address");
     type_into("payee", &payee);

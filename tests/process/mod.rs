@@ -212,7 +212,8 @@ pub fn done(mut command: Command) -> Done {
     finish(command.spawn().unwrap())
 }
 
-fn finish(child: Child) -> Done {
+/// Waits for a command's end.
+pub fn finish(child: Child) -> Done {
     let pid = child.id();
     let (sender, output) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));

@@ -32,7 +32,7 @@ def test_its_schemas_are_schemas(document):
 
 
 def test_defaults_and_results_are_as_described(document, node, payee):
-    # Also work for miners is answered where somebody is named who is to be paid.
+    # Where the path names a payee, the node also answers with work for miners.
     miner = Client(f"{node.url}/mine/{payee}", node.credentials)
     for method in document["methods"]:
         name = method["name"]

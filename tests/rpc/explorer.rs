@@ -98,6 +98,16 @@ fn the_page_and_its_files() {
 }
 
 #[test]
+fn the_verifier_is_a_file_of_its_own() {
+    let fixture = Fixture::new();
+    let page = fixture.send("GET", "/verify.html", &[], "");
+    assert!(page.status == 200 && page.body == include_str!("../../verify.html"));
+    assert_eq!(page.header("content-security-policy"), Some("frame-ancestors 'none'"));
+    let tag = page.header("etag").unwrap();
+    assert_eq!(fixture.send("GET", "/verify.html", &[("If-None-Match", tag)], "").status, 304);
+}
+
+#[test]
 fn without_credentials_one_may_read_and_no_more() {
     let fixture = Fixture::new();
     let call = |method: &str, params: Value| {
@@ -226,7 +236,7 @@ fn listeners_are_counted_and_leave_their_places() {
 #[test]
 fn it_can_be_turned_off() {
     let fixture = Fixture::with(|config| config.explorer = false);
-    for path in ["/assets/main.js", "/events", "/public"] {
+    for path in ["/assets/main.js", "/verify.html", "/events", "/public"] {
         assert_eq!(fixture.send("GET", path, &[], "").status, 404, "{path}");
     }
     assert_eq!(fixture.send("POST", "/public", &[], "{}").status, 404);

@@ -60,7 +60,7 @@ fn what_an_address_owns_is_proven_as_of_an_edge() {
     fixture.refused("getcoinproof", json!([unknown, 0]), -5, "No such transaction");
     fixture.refused("getcoinproof", json!([first.transactions[0].txid(), 1]), -8, "no coin");
     fixture.refused("getcoinproof", json!([payment.txid(), 7]), -8, "no coin");
-    fixture.refused("getaddressproof", json!(["nobody"]), -5, "Invalid address");
+    fixture.refused("getaddressproof", json!(["alice"]), -5, "Invalid address");
     fixture.refused("getaddressproof", json!([fixture.payee(1), true, "none"]), -8, "evidence:");
     let mut other = fixture.call("getaddressproof", json!([fixture.payee(1)]));
     other["question"]["owner"] = json!(hex::encode(key(2).public_key().0));

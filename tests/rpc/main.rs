@@ -20,6 +20,7 @@ mod metrics;
 mod network;
 mod nodes;
 mod parameters;
+mod pending;
 mod pinning;
 mod pruned;
 mod readme;

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, hex_of};
 
-/// Calls every method that makes blocks of one's choice, on a chain of at least 13 blocks, the third of which pays key 1.
+/// Calls every method that makes blocks of one's choice, on a chain of at least 13 blocks; the third one pays key 1.
 pub fn every_method(fixture: &Fixture) {
     let hash: BlockHash = serde_json::from_value(fixture.call("getblockhash", json!([3]))).unwrap();
     let coinbase: Transaction = fixture.block(&hash).transactions[0].clone();
@@ -32,7 +32,7 @@ pub fn every_method(fixture: &Fixture) {
     fixture.refused("generateblock", json!([payee, [child.txid()]]), -5, "the mempool has no transaction");
     fixture.refused("generateblock", json!([payee, [hex_of(&child)]]), -25, "bad-txns-inputs-missingorspent");
     fixture.refused("generateblock", json!([payee, ["00"]]), -22, "TX decode failed");
-    fixture.refused("generateblock", json!(["nobody", []]), -5, "Invalid address");
+    fixture.refused("generateblock", json!(["alice", []]), -5, "Invalid address");
     let often = vec![parent.txid(); fixture.params.max_block_bytes as usize / parent.size() + 1];
     fixture.refused("generateblock", json!([payee, often]), -25, "bad-blk-length");
 

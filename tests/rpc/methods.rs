@@ -377,7 +377,7 @@ fn every_method_means_what_it_says() {
     fixture.refused("getnetworkhashps", json!([1, 1_000]), -8, "height");
     let mining = fixture.call("getmininginfo", json!([]));
     assert_eq!((&mining["blocks"], &mining["generate"]), (&fixture.call("getblockcount", json!([])), &json!(false)));
-    fixture.refused("generatetoaddress", json!([1, "nobody"]), -5, "Invalid address");
+    fixture.refused("generatetoaddress", json!([1, "alice"]), -5, "Invalid address");
     assert_eq!(fixture.call("generatetoaddress", json!([0, fixture.payee(1)])), json!([]));
     let height = fixture.call("getblockcount", json!([])).as_u64().unwrap();
     fixture.refused("setgenerate", json!([true, 0, fixture.payee(5)]), -8, "threads");

@@ -22,6 +22,21 @@ pub fn every_method(fixture: &Fixture) {
 }
 
 #[test]
+fn links_are_told_while_a_node_is_being_paused() {
+    let fixture = Fixture::with_chaos();
+    let node = json!(["this node"]);
+    std::thread::scope(|scope| {
+        let asking =
+            scope.spawn(|| (0..200).all(|_| fixture.call("getlinks", json!([]))["nodes"][0]["links"].is_array()));
+        while !asking.is_finished() {
+            assert_eq!(fixture.call("pausenode", node.clone()), json!(true));
+            assert_eq!(fixture.call("resumenode", node.clone()), json!(true));
+        }
+        assert!(asking.join().unwrap());
+    });
+}
+
+#[test]
 fn a_paused_node_answers_only_what_it_need_not_be_asked() {
     let long = Duration::from_secs(3_600);
     let fixture = Fixture::with_chaos().serve_again(|config| config.limits.fee_patience = long);
@@ -47,7 +62,7 @@ fn a_paused_node_answers_only_what_it_need_not_be_asked() {
         ("sendrawtransaction", json!([hex_of(&payment)])),
         ("getblocktemplate", json!([{ "longpollid": known }])),
     ] {
-        fixture.refused(method, params, -1, "the node is paused");
+        fixture.refused(method, params, -1, "this node is paused: `resumenode`");
     }
     fixture.refused("takesnapshot", json!(["one"]), -1, "this node is paused");
     // What its miner is told now, it does when the node goes on.

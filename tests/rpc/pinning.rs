@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cairn::content::{CONTENT_DIR, ContentReader, ContentStore, PinKind};
+use cairn::content::{CONTENT_DIR, ContentReader, ContentStore, PinKind, PinName};
 use cairn::ipld::{Block, Cid, Codec, HashFunction};
 use cairn::p2p::Event;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ fn content_of_another_node_is_fetched_and_kept() {
     assert_eq!(reader.get(&cid).unwrap().bytes(), b"kept");
     assert!(is_pinned(&pins, &cid));
 
-    // Filters, each of which takes it or not.
+    // Each filter takes it or not.
     let created = made["created"].as_str().unwrap();
     for (query, count) in [
         (String::new(), 1),
@@ -114,7 +114,7 @@ fn requests_survive_a_restart_and_pins_of_others_survive_requests() {
     let cid = put(&fixture, b"here");
     let dir = fixture.dir.path().join(CONTENT_DIR);
     let mut store = ContentStore::open_within(&dir, 1 << 20, PATIENCE).unwrap();
-    store.pin(&cairn::content::Pin { cid, kind: PinKind::Recursive, name: String::new() }).unwrap();
+    store.pin(&cairn::content::Pin { cid, kind: PinKind::Recursive, name: PinName::default() }).unwrap();
     drop(store);
     let made = call(&fixture, "POST", "/pins", &json!({ "cid": cid }).to_string(), 202);
     let id = made["requestid"].as_str().unwrap().to_owned();

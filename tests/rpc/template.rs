@@ -299,7 +299,7 @@ fn a_payee_is_named_by_the_url_or_by_the_node() {
     let (status, code, message) = ask("/");
     assert_eq!((status, code), (500, json!(-8)));
     assert!(message.contains("/mine/<address>"), "{message}");
-    for path in ["/mine/nobody", "/mine/rcairn1qqqq"] {
+    for path in ["/mine/alice", "/mine/rcairn1qqqq"] {
         let (status, code, message) = ask(path);
         assert_eq!((status, code), (500, json!(-5)), "{path}");
         assert!(message.contains("Invalid address"), "{message}");

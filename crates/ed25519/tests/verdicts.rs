@@ -48,7 +48,7 @@ fn mixed(seed: [u8; 32], torsion: (usize, usize)) -> Signed<'static> {
 /// Encodings of the points of small order, canonical or not, and of y from p - 1 to 2^255 - 1, some of them no points.
 fn special_encodings() -> Vec<[u8; 32]> {
     let mut encodings: Vec<_> = EIGHT_TORSION.iter().map(|point| point.compress().to_bytes()).collect();
-    // y = 1 and y = 0 with the sign bit, of which only the former is x = 0.
+    // y = 1 and y = 0 with the sign bit; only y = 1 has x = 0.
     for y in [0, 1] {
         let mut bytes = [0; 32];
         (bytes[0], bytes[31]) = (y, 0x80);
@@ -113,7 +113,7 @@ proptest! {
     // For ten million signatures: PROPTEST_CASES=200000 cargo test --release -p cairn-ed25519 --test verdicts
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
 
-    /// Some 200 signatures with parts of small order, of which a few are changed in one bit.
+    /// Some 200 signatures with parts of small order, a few of them changed in one bit.
     #[test]
     fn a_batch_holds_if_each_signature_does(
         batch in prop::collection::vec((any::<[u8; 32]>(), (0..8usize, 0..8usize)), 1..400),

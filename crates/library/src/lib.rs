@@ -20,6 +20,7 @@
 //! | 4 | | | call [`tick`] as soon as nothing else is to be done |
 //! | 5 | 1, 2, or 0 | nothing, or text | the file is whole; the list is; or there is none, and that is why |
 //! | 6 | | CID, a line feed, size, a line feed, name | it is a directory: append the entry to the list |
+//! | 7 | | key | no peer has what is needed next: have the light client look for nodes that provide the content of this key |
 //!
 //! A trap may leave the state half changed: the page then drops the instance.
 
@@ -33,6 +34,7 @@ use cairn::ipld::read::Entry;
 use cairn::light::library::{Library, Output, Whole};
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
+use cairn::p2p::kad::NodeId;
 use cairn::primitives::codec;
 use cairn::primitives::time::MonoTime;
 
@@ -184,6 +186,16 @@ pub extern "C" fn give_up() {
     with(0.0, |library, _, _| library.give_up());
 }
 
+/// Shares the file with the input, its CID, no longer.
+#[unsafe(no_mangle)]
+pub extern "C" fn unshare() {
+    with(0.0, |library, _, text| {
+        if let Some(root) = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) {
+            library.unshare(&root);
+        }
+    });
+}
+
 /// Shares nothing any more.
 #[unsafe(no_mangle)]
 pub extern "C" fn clear() {
@@ -201,6 +213,7 @@ pub extern "C" fn next_output() -> u64 {
             Output::Penalise(PeerId(connection), fault) => (2, connection, codec::encode(&fault)),
             Output::Piece(bytes) => (3, 0, bytes),
             Output::Again => (4, 0, Vec::new()),
+            Output::Seek(NodeId(key)) => (7, 0, key.to_vec()),
             Output::Entry(Entry { name, cid, dag_size }) => {
                 (6, 0, [format!("{cid}\n{dag_size}\n").as_bytes(), &name].concat())
             }

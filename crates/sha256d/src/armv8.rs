@@ -206,7 +206,7 @@ pub fn scan<const L: usize>(search: &NonceSearch, first: u32, count: u64) -> Opt
             four_rounds(&mut states, w[GROUP % 4], constants(GROUP));
         });
         add_states(&mut states, &midstate);
-        // The outer hash, of which only the last word is wanted: the other half of the last rounds is left out.
+        // The outer hash. Only its last word is wanted, so the other half of the last rounds is left out.
         let mut w = outer_words(&states);
         let mut states = [state(&INITIAL); L];
         unroll!(GROUP in [0 1 2 3] { four_rounds(&mut states, w[GROUP], constants(GROUP)); });

@@ -163,6 +163,12 @@ pub extern "C" fn penalise(connection: u32, mono_ms: f64, unix_secs: f64) {
     with(mono_ms, unix_secs, |session, times, hash| session.penalise(times, connection, hash));
 }
 
+/// Looks for nodes that provide the content of the input, a key of 32 bytes, and dials them; without input, leaves those again.
+#[unsafe(no_mangle)]
+pub extern "C" fn find(mono_ms: f64, unix_secs: f64) {
+    with(mono_ms, unix_secs, |session, times, key| session.find(times, key));
+}
+
 /// The other side closed a connection, or it broke.
 #[unsafe(no_mangle)]
 pub extern "C" fn closed(connection: u32, mono_ms: f64, unix_secs: f64) {

@@ -474,7 +474,7 @@ impl Session {
                 PeerStatus::OtherBranch { height, .. } => format!("on another branch, at {height}"),
                 PeerStatus::Less { height } => format!("claims less work, at {height}"),
                 PeerStatus::Gone { reason } => format!("gone: {reason}"),
-                PeerStatus::Unreachable | PeerStatus::OtherNode { .. } => "unreachable".to_owned(),
+                PeerStatus::Unreachable | PeerStatus::OtherNode { .. } | PeerStatus::Http => "unreachable".to_owned(),
             };
             lines += &format!("peer {} {standing}\n", report.address);
         }
@@ -563,7 +563,7 @@ impl Session {
         }
     }
 
-    /// Sends a message, of which these are the bytes with length and kind.
+    /// Sends a message, given as its bytes with length and kind.
     pub(crate) fn send(&mut self, number: u32, frame: &[u8]) {
         let Some(Connection { stage: Stage::Open { sealer, .. }, .. }) = self.connections.get_mut(&number) else {
             return;
@@ -580,6 +580,14 @@ impl Session {
     pub(crate) fn penalise(&mut self, times: Times, number: u32, fault: &[u8]) {
         if let (Some(Client::Runs(light)), Ok(fault)) = (&mut self.client, codec::decode(fault)) {
             light.penalise_content(times.now(), PeerId(number.into()), fault);
+            self.drain(times);
+        }
+    }
+
+    /// Looks for providers of a key, or ends that.
+    pub(crate) fn find(&mut self, times: Times, key: &[u8]) {
+        if let Some(Client::Runs(light)) = &mut self.client {
+            light.find(times.now(), key.try_into().ok().map(NodeId));
             self.drain(times);
         }
     }

@@ -227,7 +227,7 @@ class DeploymentInfo(TypedDict):
     deployments: dict[str, None]
     """Always empty."""
     hash: str
-    """The block as of which the rules are told."""
+    """The block that the answer is about."""
     height: int
     """Its height."""
     script_flags: list[str]
@@ -1619,7 +1619,9 @@ class Methods:
         return result
 
     def setgenerate(self, generate: bool, genproclimit: int | None = None, address: str | None = None) -> None:
-        """Starts or stops mining. Defaults: genproclimit 1."""
+        """Starts or stops mining. A node that has not mined since its start needs an address. Defaults: genproclimit
+        1.
+        """
         self.call("setgenerate", [generate, genproclimit, address])
 
     def restminer(self, milliseconds: int) -> None:

@@ -31,7 +31,7 @@ pub(super) struct Args {
     coins: Vec<u32>,
 }
 
-/// Blocks of an epoch, and payments of a block, each of which spends a coin and makes one: 10,000 coins change.
+/// Blocks of an epoch, and payments of a block. Each payment spends a coin and makes one: 10,000 coins change.
 const EPOCH: u32 = 10;
 const PAYMENTS: usize = 500;
 /// Times that an edge is measured at each number of coins, by itself and while blocks come.

@@ -20,8 +20,9 @@ use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, MerkleRoot, Stat
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, Signature};
+use crate::primitives::merkle::{self, Branch};
+use crate::primitives::mmr;
 use crate::primitives::tx::{Input, OutPoint, Output, Transaction};
-use crate::primitives::{merkle, mmr};
 use crate::state::key::lock_digest;
 use crate::state::{Epochs, Leaf};
 
@@ -54,6 +55,8 @@ pub(super) struct Fixture {
     states: States,
     tip: Header,
     height: Height,
+    /// Siblings on the path from a block's first transaction to the root, in place of other transactions.
+    beside: Vec<Hash256>,
 }
 
 /// The states that blocks commit to.
@@ -96,6 +99,7 @@ impl Fixture {
             states: States::Own(Box::default()),
             tip: genesis,
             height: Height::GENESIS,
+            beside: Vec::new(),
         };
         fixture.range.push(mmr::Node::leaf(genesis.hash(), fixture.params.genesis_target.work(), genesis.time));
         let created = Delta::created_by(&fixture.params.genesis, &[txid], Height::GENESIS);
@@ -109,6 +113,17 @@ impl Fixture {
         fixture.coins = (0..PAYING).map(|n| fixture.loaded_coin(n)).collect();
         fixture.states = States::OfChain(StateRoot::ZERO);
         fixture
+    }
+
+    /// From now on a block has a coinbase, and as many other transactions as make a tree of `levels` levels above it. They are
+    /// not made: what is proven of the coinbase has the size that it would have.
+    pub(super) fn fill(&mut self, levels: u32) {
+        self.beside = (0..levels).map(|level| Hash256::of(&level.to_le_bytes())).collect();
+    }
+
+    /// The path from a block's first transaction to the root, if no other is made.
+    pub(super) fn branch(&self) -> Branch {
+        Branch { index: 0, siblings: self.beside.clone() }
     }
 
     /// The coins of a state with `coins` of them, in the order of their keys, those of an owner at a time.
@@ -221,7 +236,10 @@ impl Fixture {
         };
         let mut block = Block { header, transactions };
         let txids = block.txids();
-        block.header.merkle_root = merkle::root(txids.clone()).hash;
+        block.header.merkle_root = match &txids[..] {
+            [coinbase] => self.branch().root(coinbase).expect("the first of any number is in their tree"),
+            _ => merkle::root(txids.clone()).hash,
+        };
         while !self.params.genesis_target.is_met_by(&block.hash()) {
             block.header.nonce += 1;
         }

@@ -1,4 +1,4 @@
-//! A long chain whose blocks have their coinbases alone: what several benchmarks begin with, and what takes most of their time.
+//! A long chain whose blocks have few payments or none: what several benchmarks begin with, and what takes most of their time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,12 @@ const EPOCH: u32 = 720;
 /// Which chain it is.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Args {
-    /// Blocks of the chain, each with its coinbase alone
+    /// Blocks of the chain
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10_000..=4_000_000))]
     pub(super) blocks: u32,
+    /// Payments in each block, beside its coinbase
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=5_500))]
+    payments: u32,
     /// Keep the chain in this directory, or take the one that is there
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -53,15 +56,17 @@ impl LongChain {
                 fs::remove_dir_all(&unfinished)?;
             }
             fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
-            fs::write(unfinished.join(KEPT_FILE), make(args.blocks, &unfinished)?.spec.to_json())?;
+            fs::write(unfinished.join(KEPT_FILE), make(args, &unfinished)?.spec.to_json())?;
             fs::rename(&unfinished, &dir)?;
         }
         let is_kept = dir.join(KEPT_FILE).is_file() && dir.join(STORE_DIR).is_dir();
         ensure!(is_kept, "{} has no chain: name a directory that is not there", dir.display());
         let params = Arc::new(Params::new(GenesisSpec::from_json(&fs::read_to_string(dir.join(KEPT_FILE))?)?)?);
         let chain = Self { params, dir, _scratch: scratch };
-        let tip = open(&chain.params, &chain.dir.join(STORE_DIR))?.tip().height.as_u32();
-        ensure!(tip == args.blocks, "the chain in {} has {tip} blocks", chain.dir.display());
+        let tip = open(&chain.params, &chain.dir.join(STORE_DIR))?.tip();
+        let (blocks, payments) = (tip.height.as_u32(), tip.tx_count.saturating_sub(1));
+        let is_it = (blocks, payments) == (args.blocks, args.payments);
+        ensure!(is_it, "the chain in {} has {blocks} blocks, of {payments} payments each", chain.dir.display());
         Ok(chain)
     }
 
@@ -76,16 +81,17 @@ impl LongChain {
     }
 }
 
-fn make(blocks: u32, dir: &Path) -> anyhow::Result<Arc<Params>> {
+fn make(args: &Args, dir: &Path) -> anyhow::Result<Arc<Params>> {
+    let Args { blocks, payments, .. } = *args;
     let regtest = GenesisSpec::regtest();
     let span = u64::from(blocks + 1) * u64::from(regtest.target_spacing_secs);
     let timestamp = u32::try_from(unix_now().as_secs().saturating_sub(span)).context("the clock is wrong")?;
     let spec =
         GenesisSpec { timestamp, retarget: Retarget::Asert, max_future_secs: 360, epoch_blocks: EPOCH, ..regtest };
-    let mut fixture = Fixture::of(spec, 1);
+    let mut fixture = Fixture::of(spec, payments.max(1) as usize);
     let mut chain = open(&fixture.params, &dir.join(STORE_DIR))?;
     for _ in 0..blocks {
-        accept(&mut chain, fixture.pay(0), true)?;
+        accept(&mut chain, fixture.pay(payments as usize), true)?;
     }
     Ok(fixture.params)
 }

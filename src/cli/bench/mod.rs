@@ -62,7 +62,7 @@ enum BenchCommand {
     /// Measure encryption between nodes: handshakes and messages
     Transport,
     /// Measure receipts of all shapes and the light client's headers
-    Receipts,
+    Receipts(receipts::Args),
     /// Measure what a light client without anything needs to come to the tip of a long chain: bytes, time, memory
     Light(long_chain::Args),
     /// Measure the time that blocks and transactions take on the node's thread
@@ -128,7 +128,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Merkle => merkle::run(),
         BenchCommand::Functions => functions::run()?,
         BenchCommand::Transport => transport::run()?,
-        BenchCommand::Receipts => receipts::run()?,
+        BenchCommand::Receipts(args) => receipts::run(args)?,
         BenchCommand::Light(args) => light::run(args)?,
         BenchCommand::Thread => thread::run()?,
         BenchCommand::Relay(args) => relay::run(args)?,

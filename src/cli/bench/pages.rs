@@ -265,7 +265,7 @@ async fn throughput() -> anyhow::Result<Vec<Figure>> {
     }));
     let dialler = Dialler::new()?;
     let accept = async {
-        let mut session = arrived.recv().await.context("nobody came")?;
+        let mut session = arrived.recv().await.context("no page came")?;
         session.open().await?;
         anyhow::Ok(carry(session).0)
     };

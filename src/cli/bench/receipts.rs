@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,28 +22,50 @@ use crate::primitives::merkle::Branch;
 use crate::primitives::mmr;
 use crate::primitives::time::UnixTime;
 use crate::primitives::tx::Transaction;
-use crate::receipt::succinct::{Source, prove};
+use crate::receipt::succinct::{Source, prove, verify_chain};
 use crate::receipt::{Evidence, Receipt};
 use crate::runtime::HeaderFile;
 
-const LENGTHS: [u32; 3] = [1_000, 10_000, 100_000];
+/// Blocks of the shortest chain; the next has ten times as many.
+const SHORTEST: u32 = 1_000;
 /// Blocks on top of the one that the receipt is for.
 const DEPTH: u32 = 500;
 const ROUNDS: u32 = 10;
+/// Of the tree over a full block's transactions, some 5,500.
+const FULL_LEVELS: u32 = 13;
 
-pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+/// How long the chains become.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Args {
+    /// Blocks of the longest chain
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
+    blocks: u32,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
+    let lengths =
+        || iter::successors(Some(SHORTEST), |length| Some(length * 10)).take_while(|length| *length <= args.blocks);
     let mut spec = GenesisSpec { retarget: Retarget::Asert, max_future_secs: 360, ..GenesisSpec::regtest() };
     spec.mine_nonce();
-    let mut chain = Proved::new(Fixture::of(spec, 1));
+    let mut chain = Proved::new(Fixture::of(spec.clone(), 1));
     let mut figures = Vec::new();
-    for length in LENGTHS {
+    for length in lengths() {
         chain.grow(length);
-        figures.extend(chain.receipts()?);
+        figures.extend(chain.receipts("")?);
     }
     figures.extend(chain.light()?);
+    drop(chain);
+    let mut fixture = Fixture::of(spec, 1);
+    fixture.fill(FULL_LEVELS);
+    let mut chain = Proved::new(fixture);
+    for length in lengths() {
+        chain.grow(length);
+        figures.extend(chain.receipts(" full")?);
+    }
     let about = "\
-Receipts in the compact form, for a payment under 500 blocks, and the light client's headers, on a chain of blocks with a
-coinbase each. References: the headers alone, 80 bytes each, checked by a verifier that keeps none."
+Receipts in the compact form, for a payment under 500 blocks, the proof of the chain that a light client begins with, and
+its headers, on a chain of blocks with a coinbase each, and on one of full blocks, 4,097 to 8,192 transactions each.
+References: the headers alone, 80 bytes each, checked by a verifier that keeps none."
         .to_owned();
     Ok((about, figures))
 }
@@ -97,11 +120,11 @@ impl Proved {
 
     fn coinbase(&self, height: Height) -> (Transaction, Branch) {
         let coinbase = self.coinbases[height.as_usize()].clone();
-        let branch = Branch::new(vec![coinbase.txid()], 0).expect("a block of one transaction has the first");
-        (coinbase, branch)
+        (coinbase, self.fixture.branch())
     }
 
-    fn succinct(&self, tip: Height, height: Height) -> Evidence {
+    /// A sample of the chain that shows a block, or none in particular if that is the tip.
+    fn sample(&self, tip: Height, height: Height) -> Vec<u8> {
         let proof: Result<_, Infallible> = prove(
             &Source {
                 node: &|number| Ok(self.nodes[number as usize]),
@@ -115,16 +138,17 @@ impl Proved {
             height,
         );
         let Ok(proof) = proof;
-        Evidence::Succinct(proof)
+        proof
     }
 
-    /// Receipts of all shapes for a block of the chain as long as it is.
-    fn receipts(&mut self) -> anyhow::Result<Vec<Figure>> {
+    /// Receipts of all shapes for a block of the chain as long as it is, and what a light client is sent that begins there. `kind`
+    /// is said before its blocks.
+    fn receipts(&mut self, kind: &str) -> anyhow::Result<Vec<Figure>> {
         let tip = Height::from_u32(self.headers.len() as u32 - 1);
         let height = tip.saturating_sub(DEPTH);
         let mut receipts = vec![
             ("all headers", self.receipt(height, Evidence::Headers(self.headers[1..].to_vec()))?, None),
-            ("succinct", self.receipt(height, self.succinct(tip, height))?, None),
+            ("succinct", self.receipt(height, Evidence::Succinct(self.sample(tip, height)))?, None),
         ];
         let checkpoint = self.followed()?.checkpoint();
         if let Some(held) = self.held.replace(checkpoint) {
@@ -144,16 +168,25 @@ impl Proved {
                 )?)
             };
             ensure!(verify()?.height == height, "the receipt is for another block");
-            let times = shortest(
-                ROUNDS,
-                &mut [Box::new(|| drop(black_box(verify()))), Box::new(|| drop(black_box(self.followed())))],
-            );
-            let millis = |time: Duration| time.as_secs_f64() * 1e3;
-            let name = |what| format!("{shape}, {tip} blocks, {what}");
-            figures.push(Figure::cost(name("checked"), millis(times[0]), "ms", millis(times[1])));
-            figures.push(Figure::cost(name("size"), bytes.len() as f64 / 1e3, "kB", f64::from(tip.as_u32()) * 0.08));
+            figures
+                .extend(self.measured(&format!("{shape}, {tip}{kind} blocks"), &bytes, &|| drop(black_box(verify()))));
         }
+        let bytes = self.sample(tip, tip);
+        ensure!(verify_chain(&bytes, params)?.tail.height() == tip, "the proof is of another chain");
+        let verify = || drop(black_box(verify_chain(black_box(&bytes), params)));
+        figures.extend(self.measured(&format!("light client, {tip}{kind} blocks"), &bytes, &verify));
         Ok(figures)
+    }
+
+    /// What the check of a proof takes, and its size.
+    fn measured(&self, name: &str, bytes: &[u8], verify: &dyn Fn()) -> [Figure; 2] {
+        let times = shortest(ROUNDS, &mut [Box::new(verify), Box::new(|| drop(black_box(self.followed())))]);
+        let millis = |time: Duration| time.as_secs_f64() * 1e3;
+        let headers = (self.headers.len() - 1) as f64 * 0.08;
+        [
+            Figure::cost(format!("{name}, checked"), millis(times[0]), "ms", millis(times[1])),
+            Figure::cost(format!("{name}, size"), bytes.len() as f64 / 1e3, "kB", headers),
+        ]
     }
 
     /// The light client's chain: its file opened and checked, and messages of a peer taken.
@@ -196,10 +229,12 @@ mod tests {
 
     #[test]
     fn receipts_of_all_shapes_hold() {
-        let mut chain = Proved::new(Fixture::new(1));
+        let mut fixture = Fixture::new(1);
+        fixture.fill(3);
+        let mut chain = Proved::new(fixture);
         chain.grow(600);
-        assert_eq!(chain.receipts().unwrap().len(), 4);
+        assert_eq!(chain.receipts("").unwrap().len(), 6);
         chain.grow(1_200);
-        assert_eq!(chain.receipts().unwrap().len(), 6);
+        assert_eq!(chain.receipts("").unwrap().len(), 8);
     }
 }

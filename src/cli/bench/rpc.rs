@@ -36,8 +36,8 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     let about = "\
 Answers over JSON-RPC, to a client in the same process. References: for short answers, GET /health/live, which asks
 nothing of the node; for blocks, the same bytes read from the store. `cairn bench mempool` has sendrawtransaction. Waits
-of the node's threads, each of which had to be woken: for a read, that of the socket; for a payment, that of the socket,
-of the node's thread, and for its answer; and these for all blocks that one call makes.";
+of the node's threads beside the least that they can be: for a read, one, for the request; for a payment, one for the
+request, one of the node's thread, and one for its answer; and the same three for a call that makes many blocks.";
     Ok((about.to_owned(), figures))
 }
 

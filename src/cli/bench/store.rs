@@ -71,7 +71,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
             Box::new(|| {
                 for (made, spent) in next(d) {
                     for n in made {
-                        let _ = sled_single.insert(key(n), VALUE);
+                        let _ = sled_single.insert(key(n), &value(n)[..]);
                     }
                     for n in spent {
                         let _ = sled_single.remove(key(n));
@@ -118,7 +118,10 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     Ok((about, figures))
 }
 
-const VALUE: &[u8] = &[7; 49];
+/// The value of entry `n`, which hardly any entry beside it shares.
+fn value(n: u32) -> [u8; 49] {
+    [n as u8; 49]
+}
 
 /// The key of entry `n`: as long as a coin's, and spread as txids are.
 fn key(n: u32) -> Vec<u8> {
@@ -137,14 +140,14 @@ fn next(end: &mut u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
 
 fn batch(made: Range<u32>, spent: Range<u32>) -> Batch {
     let mut batch = Batch::default();
-    made.for_each(|n| batch.put_new(key(n), VALUE));
+    made.for_each(|n| batch.put_new(key(n), value(n)));
     spent.for_each(|n| batch.delete(key(n)));
     batch
 }
 
 fn sled_batch(made: Range<u32>, spent: Range<u32>) -> sled::Batch {
     let mut batch = sled::Batch::default();
-    made.for_each(|n| batch.insert(key(n), VALUE));
+    made.for_each(|n| batch.insert(key(n), &value(n)[..]));
     spent.for_each(|n| batch.remove(key(n)));
     batch
 }

@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::progress::bytes_bar;
 use super::tree::{FileId, Rules, Walk, bytes_below, file_id};
-use super::{Common, is_stream};
+use super::{Common, is_stream, printable};
 use crate::cli::{UsageError, print_line};
-use crate::content::{ContentError, ContentStore, Pin, PinKind};
+use crate::content::{ContentError, ContentStore, Pin, PinKind, PinName};
 use crate::ipld::{
     Block, Choices, ChunkSize, Cid, CidVersion, DirectoryBuilder, Fanout, HashFunction, InlineLimit, Layout,
     MaxFileLinks, Metadata, Mode, Mtime, OptionsError, Profile, Root,
@@ -71,8 +71,8 @@ pub struct Args {
     )]
     pin: bool,
     /// Name of the pin
-    #[arg(long, value_name = "NAME", value_parser = super::keep::pin_name)]
-    pin_name: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pin_name: Option<PinName>,
     /// Name of stdin in the directory of -w
     #[arg(long, value_name = "NAME")]
     stdin_name: Option<String>,
@@ -246,7 +246,7 @@ impl Listing<'_> {
     }
 
     fn print(&self, Added { name, root }: &Added) -> anyhow::Result<()> {
-        let line = if self.is_quiet { root.cid.to_string() } else { format!("added {} {name}", root.cid) };
+        let line = if self.is_quiet { root.cid.to_string() } else { format!("added {} {}", root.cid, printable(name)) };
         if self.is_printed { self.bar.suspend(|| print_line(line.trim_end())) } else { Ok(()) }
     }
 }

@@ -9,10 +9,10 @@ use clap::ArgAction;
 use serde_json::json;
 
 use super::progress::bytes_bar;
-use super::temporary::Temporary;
+use super::temporary::{Temporary, check_interrupted};
 use super::{Common, ContentPath, is_stream};
 use crate::cli::OutputError;
-use crate::content::{ContentReader, ContentStore, Pin, PinKind, Usage};
+use crate::content::{ContentReader, ContentStore, Pin, PinKind, PinName, Usage};
 use crate::ipld::Cid;
 use crate::ipld::car::{self, CarReader};
 use crate::primitives::amount::counted;
@@ -42,16 +42,18 @@ pub fn write(store: &ContentReader, root: Cid, output: Option<&Path>, common: &C
     let Some(path) = output else {
         let out = io::stdout().lock();
         ensure!(!out.is_terminal(), "a CAR is no text: give a file with -o, or pipe stdout somewhere");
+        // Whatever is lacking is found before the first byte is written.
+        store.totals(root)?;
         write_blocks(store, root, out, |error| OutputError(error).into())?;
         return Ok(());
     };
-    ensure!(path.symlink_metadata().is_err(), "{} exists", path.display());
     let cannot = || format!("cannot write {}", path.display());
     let temporary = Temporary::beside(path)?;
     let file = File::create_new(temporary.path()).with_context(cannot)?;
     let Usage { bytes, blocks } =
         write_blocks(store, root, &file, |error| anyhow::Error::from(error).context(cannot()))?;
-    file.sync_all().and_then(|()| temporary.rename(path)).with_context(cannot)?;
+    file.sync_all().with_context(cannot)?;
+    temporary.rename(path).with_context(cannot)?;
     let text = format!("{}: {} with {}", path.display(), counted(blocks, "block"), counted(bytes, "byte"));
     let json = || json!({ "path": path, "root": root, "blocks": blocks, "bytes": bytes });
     common.print_done(&text, || text.clone(), json)
@@ -68,6 +70,7 @@ fn write_blocks(
     let bar = bytes_bar(0, false);
     out.write_all(&car::header(&[root])).map_err(&cannot)?;
     store.walk([root], |block| {
+        check_interrupted()?;
         // What a CID holds itself is no section of its own, as in Kubo.
         if block.cid().inline().is_some() {
             return Ok(());
@@ -125,7 +128,7 @@ pub fn import(args: &ImportArgs, store: &mut ContentStore, common: &Common) -> a
         // A root that is not whole would stop every later collection.
         let checked = store
             .reader()
-            .check(Pin { cid: *cid, kind: PinKind::Recursive, name: String::new() })
+            .check(Pin { cid: *cid, kind: PinKind::Recursive, name: PinName::default() })
             .with_context(|| format!("the blocks are here, but the root {cid} cannot be pinned"))?;
         store.pin_checked(&checked)?;
     }

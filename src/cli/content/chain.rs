@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::json;
 
-use super::temporary::Temporary;
+use super::temporary::{Temporary, require_free};
 use super::{Common, ContentPath};
 use crate::cli::client::{ClientArgs, call};
 use crate::consensus::check::check_merkle_root;
@@ -43,7 +43,7 @@ pub fn read(hash: BlockHash, node: &ClientArgs, common: &Common) -> anyhow::Resu
 /// # Errors
 /// Those of [`read`]; if the file exists or cannot be written.
 pub fn write(hash: BlockHash, target: &Path, node: &ClientArgs, common: &Common) -> anyhow::Result<()> {
-    ensure!(target.symlink_metadata().is_err(), "{} exists", target.display());
+    require_free(target)?;
     let bytes = read(hash, node, common)?;
     let cannot = || format!("cannot write {}", target.display());
     let temporary = Temporary::beside(target)?;

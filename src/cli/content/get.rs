@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
-use super::temporary::Temporary;
+use super::temporary::{Temporary, check_interrupted, require_free};
 use super::{Common, ContentPath, car, chain, is_stream};
 use crate::content::ContentReader;
 use crate::ipld::read::View;
@@ -56,32 +56,38 @@ pub fn run(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Resul
         ensure!(!args.car, "a block of the chain is written whole: leave out --car");
         return chain::write(hash, &target(args)?, args.network.node(), common);
     }
+    let target = match (&args.output, args.car) {
+        (Some(output), true) => output.clone(),
+        (None, true) => PathBuf::from(format!("{}.car", args.path.file_name())),
+        (_, false) => target(args)?,
+    };
+    let to_stdout = args.car && is_stream(&target);
+    if !to_stdout {
+        require_free(&target)?;
+    }
+    let write = || match args.car {
+        true => car::write(store, args.path.resolve(store)?, (!to_stdout).then_some(&target), common),
+        false => write(args, &target, store, common),
+    };
     // What is here is read without asking other nodes.
-    match write(args, store, common) {
+    match write() {
         Ok(()) => Ok(()),
         Err(error) => {
-            args.network.fetch(&args.path, Extent::All, error, common, None, || Ok(()))?;
-            write(args, store, common)
+            args.network.fetch(&args.path, Extent::All, error, common, None, check_interrupted)?;
+            write()
         }
     }
 }
 
-fn write(args: &Args, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
+fn write(args: &Args, target: &Path, store: &ContentReader, common: &Common) -> anyhow::Result<()> {
     let cid = args.path.resolve(store)?;
-    let name = args.path.file_name();
-    if args.car {
-        let output = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.car")));
-        return car::write(store, cid, (!is_stream(&output)).then_some(&output), common);
-    }
-    let target = target(args)?;
-    ensure!(target.symlink_metadata().is_err(), "{} exists", target.display());
     let size = store.view(cid, |view| if let View::File(file) = view { file.size } else { 0 })?;
     let bar = bytes_bar(size, false);
-    let temporary = Temporary::beside(&target)?;
+    let temporary = Temporary::beside(target)?;
     let mut made = Made { store, bar: &bar, left: args.max_entries, totals: Totals::default(), later: Vec::new() };
     made.entry(cid, temporary.path())?;
     made.finish()?;
-    temporary.rename(&target).with_context(|| format!("cannot write {}", target.display()))?;
+    temporary.rename(target).with_context(|| format!("cannot write {}", target.display()))?;
     bar.finish_and_clear();
     let Totals { files, bytes } = made.totals;
     let text = format!("{}: {}, {}", target.display(), counted(files, "file"), counted(bytes, "byte"));
@@ -142,6 +148,7 @@ impl Made<'_> {
     /// Makes `path`, which must not exist. Recurses no deeper than the file system allows paths to be long.
     fn entry(&mut self, cid: Cid, path: &Path) -> anyhow::Result<()> {
         let cannot = || format!("cannot write {}", path.display());
+        check_interrupted()?;
         self.left = self.left.checked_sub(1).context("the directory has more entries than --max-entries allows")?;
         enum Kind {
             File(Metadata),
@@ -158,6 +165,7 @@ impl Made<'_> {
                 let file = File::create_new(path).with_context(cannot)?;
                 let mut out = BufWriter::new(&file);
                 self.store.read_file(cid, 0..u64::MAX, |bytes| {
+                    check_interrupted()?;
                     self.totals.bytes += bytes.len() as u64;
                     self.bar.inc(bytes.len() as u64);
                     out.write_all(bytes).with_context(cannot)
@@ -185,6 +193,7 @@ impl Made<'_> {
         let (links, directories): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.later).into_iter().partition(|later| matches!(later, Later::Symlink { .. }));
         for later in links.into_iter().chain(directories) {
+            check_interrupted()?;
             let (path, done) = match later {
                 Later::Symlink { path, target } => {
                     let made = symlink(std::ffi::OsStr::from_bytes(&target), &path);

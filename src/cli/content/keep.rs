@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Common, ContentPath};
 use crate::cli::print_line;
-use crate::content::{ContentReader, ContentStore, Pin, PinKind};
+use crate::content::{ContentReader, ContentStore, Pin, PinKind, PinName};
 use crate::ipld::Cid;
 use crate::primitives::amount::counted;
 
@@ -40,12 +40,12 @@ Example:
         )]
         recursive: bool,
         /// Name of the pin
-        #[arg(short, long, value_name = "NAME", value_parser = pin_name)]
-        name: Option<String>,
+        #[arg(short, long, value_name = "NAME")]
+        name: Option<PinName>,
     },
     /// List what is kept
     Ls {
-        /// Of which kind
+        /// Kind to list
         #[arg(short = 't', long = "type", value_name = "KIND", default_value = "all")]
         kind: Listed,
         /// Print CIDs only
@@ -70,17 +70,6 @@ enum Listed {
     Recursive,
     Direct,
     Indirect,
-}
-
-/// A name that fits into a pin.
-pub fn pin_name(text: &str) -> Result<String, String> {
-    if text.len() > Pin::MAX_NAME_BYTES {
-        return Err(format!("{} bytes, and a name has at most {}", text.len(), Pin::MAX_NAME_BYTES));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("a name has no control characters".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 /// Runs `cairn content pin`.
@@ -126,8 +115,11 @@ fn list(kind: Listed, quiet: bool, names: bool, store: &ContentReader, common: &
         Listed::Direct => *pin == PinKind::Direct,
         Listed::Indirect => false,
     };
-    let mut rows: Vec<(Cid, String, &str)> =
-        pins.iter().filter(|pin| wanted(&pin.kind)).map(|pin| (pin.cid, pin.kind.to_string(), &pin.name[..])).collect();
+    let mut rows: Vec<(Cid, String, &str)> = pins
+        .iter()
+        .filter(|pin| wanted(&pin.kind))
+        .map(|pin| (pin.cid, pin.kind.to_string(), pin.name.as_str()))
+        .collect();
     rows.extend(indirect.into_iter().map(|cid| (cid, "indirect".to_owned(), "")));
     if common.json() {
         let row = |(cid, kind, name): &(Cid, String, &str)| json!({ "cid": cid, "type": kind, "name": name });

@@ -154,6 +154,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(|| "that is more than 2^64 bytes".to_owned())
 }
 
+/// A name without what a terminal would obey or hide: such characters are shown as their escapes, and so are backslashes.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if matches!(c, '\'' | '"') { c.to_string() } else { c.escape_debug().to_string() }).collect()
+}
+
 /// A file, or stdin or stdout for `-`.
 fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
@@ -182,6 +187,12 @@ mod tests {
         ] {
             assert_eq!(size(text).map_err(|_| ()), bytes, "{text:?}");
         }
+    }
+
+    #[test]
+    fn names_move_no_cursor() {
+        assert_eq!(printable("red\u{1b}[31m\nGrüße 'a' \\"), "red\\u{1b}[31m\\nGrüße 'a' \\\\");
+        assert_eq!(printable("\u{202e}gpj.exe"), "\\u{202e}gpj.exe");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Of bytes, of which there are `total`; 0 if that is not known. Draws nothing if `hidden`.
+/// A bar of bytes up to `total`, 0 if that is not known. Draws nothing if `hidden`.
 pub fn bytes_bar(total: u64, hidden: bool) -> ProgressBar {
     let (template, length) = match total {
         0 => ("{spinner} {binary_bytes} {msg}, {elapsed}, {binary_bytes_per_sec}", None),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::network::{Extent, FetchArgs, is_lacking};
 use super::progress::bytes_bar;
-use super::{Common, ContentPath, chain};
+use super::{Common, ContentPath, chain, printable};
 use crate::cli::{OutputError, print_line};
 use crate::content::{ContentError, ContentReader, PinKind};
 use crate::ipld::read::{Entry, ReadError, View};
@@ -133,7 +133,7 @@ pub fn ls(args: &LsArgs, store: &ContentReader, common: &Common) -> anyhow::Resu
             }
             let size = size.map_or_else(|| "-".to_owned(), |size| size.to_string());
             let mark = if kind == "directory" { "/" } else { "" };
-            print_line(&format!("{} {size} {}{mark}", entry.cid, name.escape_debug()))?;
+            print_line(&format!("{} {size} {}{mark}", entry.cid, printable(&name)))?;
         }
         results.push(json!({ "path": path.to_string(), "entries": list }));
     }
@@ -178,7 +178,7 @@ pub fn stat(args: &StatArgs, store: &ContentReader, max_bytes: u64, common: &Com
     let text = || {
         let mut lines = vec![format!("{cid}"), format!("type       {kind}")];
         lines.extend(size.map(|size| format!("size       {}", counted(size, "byte"))));
-        lines.extend(target.as_ref().map(|target| format!("target     {}", target.escape_debug())));
+        lines.extend(target.as_ref().map(|target| format!("target     {}", printable(target))));
         lines.extend(metadata.mode.map(|mode| format!("mode       {:04o}", mode.bits())));
         lines.extend(metadata.mtime.map(|mtime| format!("mtime      {}.{:09}", mtime.secs, mtime.nanos)));
         lines.push(format!("block      {}", counted(block, "byte")));

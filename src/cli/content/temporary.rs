@@ -2,11 +2,40 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+
+use crate::cli::Interrupted;
+use crate::runtime::interrupt_flag;
+
+/// Set by a signal to end. None until the first temporary name, so that until then a signal ends the process.
+static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Fails after a signal, so that what is there under a temporary name is removed. Call it often.
+///
+/// # Errors
+/// That there was one.
+pub fn check_interrupted() -> anyhow::Result<()> {
+    if INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::SeqCst)) {
+        bail!(Interrupted);
+    }
+    Ok(())
+}
+
+/// Fails if nothing can be made at `target`, before much is done for it.
+///
+/// # Errors
+/// If it exists, or the directory that it would be in does not.
+pub fn require_free(target: &Path) -> anyhow::Result<()> {
+    ensure!(target.symlink_metadata().is_err(), "{} exists", target.display());
+    let dir = directory_of(target);
+    ensure!(dir.is_dir(), "cannot write {}: there is no directory {}", target.display(), dir.display());
+    Ok(())
+}
 
 /// A hidden name beside a target. What is there is removed when this is dropped, unless it was renamed.
 #[derive(Debug)]
@@ -16,8 +45,9 @@ pub struct Temporary {
 
 impl Temporary {
     /// # Errors
-    /// If the target ends in `..` or the like.
+    /// Those of [`require_free`]; if the target ends in `..` or the like, or there is no thread to wait for signals on.
     pub fn beside(target: &Path) -> anyhow::Result<Self> {
+        require_free(target)?;
         let name = target.file_name().with_context(|| format!("{} is no name for a file", target.display()))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
@@ -33,6 +63,10 @@ impl Temporary {
                 Self { path: path(process) }.remove();
             }
         }
+        if INTERRUPTED.get().is_none() {
+            let flag = interrupt_flag().context("cannot wait for signals")?;
+            INTERRUPTED.get_or_init(|| flag);
+        }
         Ok(Self { path: path(std::process::id()) })
     }
 
@@ -44,9 +78,10 @@ impl Temporary {
     /// Gives what is there its name.
     ///
     /// # Errors
-    /// The file system's.
-    pub fn rename(self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.path, target)
+    /// Those of [`require_free`], and the file system's.
+    pub fn rename(self, target: &Path) -> anyhow::Result<()> {
+        require_free(target)?;
+        Ok(fs::rename(&self.path, target)?)
     }
 
     /// Follows no link.
@@ -57,15 +92,18 @@ impl Temporary {
     }
 }
 
+fn directory_of(target: &Path) -> &Path {
+    target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The processes that have begun names with `prefix` beside a target.
 fn left_by(target: &Path, prefix: &[u8]) -> Vec<u32> {
-    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let process = |name: OsString| -> Option<u32> {
         let number = name.as_bytes().strip_prefix(prefix)?.strip_suffix(b".tmp")?;
         std::str::from_utf8(number).ok()?.parse().ok()
     };
     // A directory that cannot be read fails later, where it matters.
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = fs::read_dir(directory_of(target)).into_iter().flatten().flatten();
     entries.filter_map(|entry| process(entry.file_name())).collect()
 }
 

@@ -140,7 +140,7 @@ impl<'a> Walk<'a> {
                 for mut piece in emptied {
                     let count = read_full(&mut input, &mut piece);
                     let is_last = count.as_ref().map_or(true, |count| *count < piece.len());
-                    // Fails if nobody reads on.
+                    // Fails if the receiver is gone.
                     if filled.send((piece, count)).is_err() || is_last {
                         return;
                     }

@@ -34,8 +34,15 @@ pub(in crate::cli) struct Owned {
 }
 
 impl Session<'_> {
-    /// Proves what is asked for, and follows it to the tip.
+    /// Proves what is asked for, follows it to the tip, and warns of what is doubtful.
     pub(in crate::cli) async fn own(&mut self, scope: Scope) -> anyhow::Result<Owned> {
+        let owned = self.own_in_silence(scope).await?;
+        owned.warn();
+        Ok(owned)
+    }
+
+    /// The same without a word, for one of several questions.
+    pub(in crate::cli) async fn own_in_silence(&mut self, scope: Scope) -> anyhow::Result<Owned> {
         let is_total = matches!(scope, Scope::Totals(_));
         self.client.link().command(move |reply| Command::Own(scope, reply)).await?;
         let (mut seen, mut end) = (0, Instant::now() + self.patience);
@@ -121,14 +128,12 @@ impl Session<'_> {
             .await?;
         let Some((holding, weight, received)) = read else { return Ok(None) };
         let confirmations = weight.map(|weight| weight.under(&self.params).confirmations);
-        let (state, peers, mut warnings) = self.state().await?;
+        let (state, peers, mut warnings) = self.state_in_silence().await?;
         if let Some(few) = confirmations.filter(|confirmations| *confirmations < BURIED) {
-            let warning = format!(
+            warnings.push(format!(
                 "{} vouch for the coins that are proven, and {BURIED} are advised: a miner who forges them can claim any coin",
                 counted(few, "confirmation")
-            );
-            super::warn(std::slice::from_ref(&warning));
-            warnings.push(warning);
+            ));
         }
         Ok(Some(Owned { holding, confirmations, state, peers, warnings, received }))
     }
@@ -230,6 +235,11 @@ impl Session<'_> {
 }
 
 impl Owned {
+    /// Warns of what is doubtful about it.
+    pub(in crate::cli) fn warn(&self) {
+        super::warn(&self.warnings);
+    }
+
     /// Demands that the proven coins have so many confirmations, unless they are those of genesis.
     fn demand(&self, min_confirmations: u32) -> Result<(), LightError> {
         match self.confirmations {
@@ -259,11 +269,14 @@ impl Owned {
         let (all, buried) = (total(coins.values()), total(self.buried()));
         let newer = Total { sum: all.sum.saturating_sub(buried.sum), count: all.count - buried.count };
         let edge = proven.edge.0;
-        let mut lines = vec![
-            format!("balance        {}, complete up to block {tip}", summary(all)),
-            format!("buried         {}: there after block {edge}, and not spent since", summary(buried)),
-            format!("newer          {}, made after block {edge}", summary(newer)),
-        ];
+        let mut lines = vec![format!("balance        {}, complete up to block {tip}", summary(all))];
+        // Where there is nothing, the balance says so.
+        if buried.count > 0 {
+            lines.push(format!("buried         {}: there after block {edge}, and not spent since", summary(buried)));
+        }
+        if newer.count > 0 {
+            lines.push(format!("newer          {}, made after block {edge}", summary(newer)));
+        }
         lines.extend(self.evidence());
         if show_coins {
             lines.extend(coins.iter().map(|(OutPoint { txid, index }, coin)| {
@@ -318,7 +331,10 @@ impl Owned {
 
 /// Whether a peer is connected.
 fn is_there(report: &PeerReport) -> bool {
-    !matches!(report.standing, PeerStatus::Gone { .. } | PeerStatus::Unreachable | PeerStatus::OtherNode { .. })
+    !matches!(
+        report.standing,
+        PeerStatus::Gone { .. } | PeerStatus::Unreachable | PeerStatus::OtherNode { .. } | PeerStatus::Http
+    )
 }
 
 fn total<'a>(coins: impl Iterator<Item = &'a Coin>) -> Total {

@@ -49,6 +49,7 @@ pub(super) fn in_words(report: &PeerReport) -> String {
         PeerStatus::Gone { reason } => format!("was disconnected: {reason}"),
         PeerStatus::Unreachable => "cannot be reached".to_owned(),
         PeerStatus::OtherNode { id } => format!("is another node, whose id is {id}"),
+        PeerStatus::Http => "speaks HTTP, as a node's address for RPC does: give its address for peers".to_owned(),
     }
 }
 
@@ -62,6 +63,7 @@ pub(super) fn peer_json(report: &PeerReport) -> Value {
         PeerStatus::Gone { .. } => "gone",
         PeerStatus::Unreachable => "unreachable",
         PeerStatus::OtherNode { .. } => "other_node",
+        PeerStatus::Http => "http",
     };
     json!({ "address": report.address, "standing": standing, "about": in_words(report) })
 }
@@ -99,7 +101,8 @@ pub(super) fn by_kind(received: &[(Kind, u64)]) -> Vec<(&'static str, u64)> {
 
 pub(super) fn in_bytes(received: &[(&str, u64)]) -> String {
     let sum: u64 = received.iter().map(|(_, bytes)| bytes).sum();
-    let each: Vec<String> = received.iter().map(|(what, bytes)| format!("{what} {bytes}")).collect();
+    let came = received.iter().filter(|(_, bytes)| *bytes > 0);
+    let each: Vec<String> = came.map(|(what, bytes)| format!("{what} {bytes}")).collect();
     format!("received       {}: {}", counted(sum, "byte"), each.join(", "))
 }
 

@@ -16,6 +16,7 @@ use crate::cli::client::call;
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
 use crate::primitives::height::Height;
+use crate::rpc;
 use crate::rpc::client::{Client, ClientConfig, ClientError};
 use crate::runtime::STORE_DIR;
 use crate::wallet::Wallet;
@@ -123,7 +124,7 @@ impl Control {
     /// Names the node.
     pub fn require_running(&self) -> anyhow::Result<()> {
         match self.paused.iter().position(|is_paused| *is_paused) {
-            Some(node) => bail!("{} is paused: resume it first", self.name(node)),
+            Some(node) => bail!(rpc::paused(&self.name(node))),
             None => Ok(()),
         }
     }
@@ -133,29 +134,17 @@ impl Control {
         &self.nodes[index]
     }
 
-    /// Once `flag` is true, the next step of [`Control::mine`] or [`Control::agree`] fails, so that temporary changes are
-    /// reverted.
+    /// Once `flag` is true, as by Ctrl-C with [`interrupt_flag`](crate::runtime::interrupt_flag), the next step of
+    /// [`Control::mine`], [`Control::agree`] or a saving of the network fails, so that temporary changes are reverted.
     pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
         Self { interrupted: flag, ..self }
     }
 
-    /// From now on Ctrl-C makes the next step of [`Control::mine`] or [`Control::agree`] fail, instead of ending the
-    /// process, so that temporary changes can be reverted.
+    /// Fails after an interrupt.
     ///
     /// # Errors
-    /// If there is no thread to wait for signals.
-    pub fn catch_interrupts(&self) -> anyhow::Result<()> {
-        let interrupted = self.interrupted.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if runtime.block_on(crate::runtime::interrupted()).is_ok() {
-                interrupted.store(true, Ordering::SeqCst);
-            }
-        })?;
-        Ok(())
-    }
-
-    fn check_interrupted(&self) -> anyhow::Result<()> {
+    /// That there was one.
+    pub fn check_interrupted(&self) -> anyhow::Result<()> {
         ensure!(!self.interrupted.load(Ordering::SeqCst), "interrupted");
         Ok(())
     }

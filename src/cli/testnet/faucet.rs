@@ -58,7 +58,7 @@ fn pay(layout: &Layout, params: &Params, to: PublicKey, amount: Amount) -> anyho
     Ok(wallet::send::pay(&order, &[], node, &layout.wallet(), params)?.payment)
 }
 
-/// Pays for a caller of the network that runs in this process, where nobody can be asked for a passphrase.
+/// Pays for a caller of the network that runs in this process, which cannot ask for a passphrase.
 ///
 /// # Errors
 /// If the wallet is encrypted, the amount is 0 or more than there is, or the node refuses.

@@ -6,6 +6,7 @@ use super::control::{self, Control};
 use super::setup::Layout;
 use crate::cli::Common;
 use crate::primitives::amount::counted;
+use crate::runtime::interrupt_flag;
 
 /// Options of `cairn testnet mine`.
 #[derive(Debug, clap::Args)]
@@ -25,8 +26,7 @@ pub struct Args {
 /// # Errors
 /// If no network runs in the directory, or a node refuses.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    let control = Control::find(layout)?;
-    control.catch_interrupts()?;
+    let control = Control::find(layout)?.interrupted_by(interrupt_flag()?);
     let payee = control::payee(layout, 1)?;
     let bar = control::progress(u64::from(args.blocks))?;
     let hashes = control.while_quiet(|| {

@@ -37,9 +37,12 @@ use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
 use crate::rpc::{Answer, Request};
+use crate::sim::units::Span;
 
 /// Requests of callers that wait.
 const MAX_REQUESTS: usize = 16;
+/// Longest block interval of a network.
+const MAX_BLOCK_TIME_SECS: u32 = 3_600;
 /// Refresh interval.
 const REFRESH: Duration = Duration::from_millis(500);
 /// The default directory of a network.
@@ -66,9 +69,9 @@ pub struct Args {
     /// Mining threads of each miner [default: 1]
     #[arg(long, env = "CAIRN_THREADS", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// Target block interval of a new network in seconds; with 0, blocks are instant and made only on request
-    /// [default: 5]
-    #[arg(long, env = "CAIRN_BLOCK_TIME", value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=3600))]
+    /// Target block interval of a new network, in seconds or as in 90s, 1.5m or 1h; with 0, blocks are instant and made only
+    /// on request [default: 5]
+    #[arg(long, env = "CAIRN_BLOCK_TIME", value_name = "SECONDS", value_parser = parse_block_time)]
     block_time: Option<u32>,
     /// Derive wallets and genesis from this number, the same on every machine
     #[arg(long, env = "CAIRN_SEED", value_name = "NUMBER")]
@@ -85,6 +88,19 @@ pub struct Args {
     until_height: Option<Height>,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// Whole seconds, with a unit or without.
+fn parse_block_time(text: &str) -> Result<u32, String> {
+    let in_units = || {
+        text.parse::<Span>().ok().map(Span::as_millis).filter(|millis| {
+            // What is rounded to zero is none.
+            millis.is_multiple_of(1_000) && (*millis > 0 || !text.contains(|c: char| ('1'..='9').contains(&c)))
+        })
+    };
+    let secs = text.parse().ok().or_else(|| u32::try_from(in_units()? / 1_000).ok());
+    secs.filter(|secs| *secs <= MAX_BLOCK_TIME_SECS)
+        .ok_or_else(|| format!("expected whole seconds up to {MAX_BLOCK_TIME_SECS}, such as 5, 90s or 1.5m"))
 }
 
 impl Args {
@@ -111,9 +127,9 @@ enum Command {
     /// Let a paused node go on
     Resume(nodes::NodeArgs),
     /// Start another node
-    Add,
+    Add(nodes::ChangeArgs),
     /// Stop a node, and remove its files
-    Remove(nodes::NodeArgs),
+    Remove(nodes::RemoveArgs),
     /// Remember the whole network as it is
     Snapshot(snapshot::SnapshotArgs),
     /// Make the network what it was at a snapshot
@@ -147,7 +163,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
         Some(Command::Link(args)) => return link::run(args, common, &layout),
         Some(Command::Pause(args)) => return nodes::pause(args, common, &layout),
         Some(Command::Resume(args)) => return nodes::resume(args, common, &layout),
-        Some(Command::Add) => return nodes::add(common, &layout),
+        Some(Command::Add(args)) => return nodes::add(*args, common, &layout),
         Some(Command::Remove(args)) => return nodes::remove(args, common, &layout),
         Some(Command::Snapshot(args)) => return snapshot::snapshot(args, common, &layout),
         Some(Command::Revert(args)) => return snapshot::revert(args, common, &layout),

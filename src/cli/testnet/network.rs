@@ -1,10 +1,11 @@
 //! The nodes of a test network and their servers.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
 use super::board::{Counts, Row};
@@ -18,7 +19,7 @@ use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
 use crate::rpc::{self, Answer, Nodes, Operator, Request, RpcServer, ServeError};
-use crate::runtime::{Config, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
+use crate::runtime::{Config, Handle, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
 use crate::storage::private_file;
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
@@ -129,6 +130,7 @@ impl Network {
                 config.listen = Some(local(0));
                 Running::start(config).await?
             }
+            Err(StartError::Listen { address, source }) => return Err(taken(&name, address, &source)),
             other => other?,
         };
         if is_offline {
@@ -156,6 +158,7 @@ impl Network {
                 Err(ServeError::Bind { .. }) if self.settings.base_port.is_none() => {
                     rpc::serve(rpc::Config { bind: local(0), ..config }, handle).await?
                 }
+                Err(ServeError::Bind { address, source }) => return Err(taken(&node.name, address, &source)),
                 other => other.with_context(|| node.name.clone())?,
             };
             self.nodes[place].server = Some(server);
@@ -199,13 +202,17 @@ impl Network {
         self.nodes.iter().map(|node| node.number).collect()
     }
 
-    /// Forgets the snapshots before the nodes become others: none fits the network afterwards.
-    async fn prepare_change(&self, layout: &Layout) -> anyhow::Result<()> {
+    /// The nodes before they become others. None of them may be paused.
+    fn all_running(&self) -> anyhow::Result<Vec<Handle>> {
         if let Some(paused) = self.nodes.iter().find(|node| node.running.handle().is_paused()) {
-            bail!("{} is paused: resume it first", paused.name);
+            bail!(rpc::paused(&paused.name));
         }
-        let handles: Vec<_> = self.nodes.iter().map(|node| node.running.handle().clone()).collect();
-        self.snapshots.forget_all(&handles).await?;
+        Ok(self.nodes.iter().map(|node| node.running.handle().clone()).collect())
+    }
+
+    /// Forgets the snapshots of these nodes: none fits the network once they are others.
+    async fn forget_snapshots(&self, handles: &[Handle], layout: &Layout) -> anyhow::Result<()> {
+        self.snapshots.forget_all(handles).await?;
         snapshot::forget_all(layout)
     }
 
@@ -214,7 +221,7 @@ impl Network {
         let numbers = self.numbers();
         let free = (1..=usize::from(MAX_NODES)).find(|number| !numbers.contains(number));
         let number = free.with_context(|| format!("there are {MAX_NODES} nodes, the most there can be"))?;
-        self.prepare_change(layout).await?;
+        let before = self.all_running()?;
         self.start_node(layout, number, 0, false).await?;
         if let Err(error) = self.serve(layout).await {
             let place = self.nodes.iter().position(|node| node.number == number);
@@ -227,6 +234,7 @@ impl Network {
             return Err(error);
         }
         self.keep_settings(layout)?;
+        self.forget_snapshots(&before, layout).await?;
         let node = self.nodes.iter().find(|node| node.number == number).context("the node is gone")?;
         let rpc = node.server.as_ref().map(RpcServer::url);
         Ok(json!({ "name": node.name, "address": node.running.p2p_address(), "rpc": rpc }))
@@ -237,7 +245,7 @@ impl Network {
         let place = self.nodes.iter().position(|node| node.name == name);
         let place = place.with_context(|| format!("there is no node {name:?}"))?;
         ensure!(place > 0, "{name} stays, since commands call it");
-        self.prepare_change(layout).await?;
+        self.forget_snapshots(&self.all_running()?, layout).await?;
         let mut node = self.nodes.remove(place);
         self.show();
         if let Some(server) = node.server.take() {
@@ -397,6 +405,13 @@ impl Member {
     }
 }
 
+/// A node's port is not to be had: `--base-port` decides on it, and not the option of `cairn node`.
+fn taken(name: &str, address: SocketAddr, source: &io::Error) -> anyhow::Error {
+    anyhow!(
+        "{name} cannot listen on {address}: {source} (when the network starts, other ports can be given with --base-port)"
+    )
+}
+
 /// What a caller is told.
 fn told(done: anyhow::Result<Value>) -> Result<Value, String> {
     done.map_err(|error| format!("{error:#}"))
@@ -426,7 +441,7 @@ async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow:
     let path = layout.genesis();
     match std::fs::read_to_string(&path) {
         Ok(text) => Params::from_json(&text).with_context(|| format!("{} is not valid", path.display())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let making = move || setup::new_genesis(&funded, pace, unix_now());
             let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
             setup::write_whole(&path, &params.spec.to_json())?;

@@ -1,11 +1,13 @@
 //! `cairn testnet pause`, `resume`, `add` and `remove`.
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::control::{Control, name_of};
 use super::link;
 use super::setup::Layout;
+use super::snapshot::Kept;
 use crate::cli::Common;
 use crate::cli::client::call;
 
@@ -14,6 +16,37 @@ use crate::cli::client::call;
 pub struct NodeArgs {
     /// The node: node-2, or 2
     node: String,
+}
+
+/// What a change of the nodes takes with it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct ChangeArgs {
+    /// Forget all snapshots, which do not fit the changed network
+    #[arg(long)]
+    forget_snapshots: bool,
+}
+
+impl ChangeArgs {
+    /// Fails if snapshots would be lost that are not given up.
+    fn check(self, control: &Control) -> anyhow::Result<()> {
+        let kept: Vec<Kept> = call(control.node(0), "listsnapshots", &[])?;
+        let names: Vec<String> = kept.iter().map(|kept| format!("{:?}", kept.name)).collect();
+        ensure!(
+            self.forget_snapshots || names.is_empty(),
+            "this network has snapshots, which do not fit other nodes: --forget-snapshots gives up {}",
+            names.join(", ")
+        );
+        Ok(())
+    }
+}
+
+/// Options of `cairn testnet remove`.
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 impl NodeArgs {
@@ -64,9 +97,10 @@ fn switch(
 /// Runs `cairn testnet add`.
 ///
 /// # Errors
-/// If no network runs in the directory, a node is paused, or there is no place for another one.
-pub fn add(common: &Common, layout: &Layout) -> anyhow::Result<()> {
+/// If no network runs in the directory, a node is paused, snapshots would be lost, or there is no place for another one.
+pub fn add(args: ChangeArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
+    args.check(&control)?;
     let changed: Changed = call(control.node(0), "addtestnode", &[])?;
     let (address, rpc) = (changed.address.clone().unwrap_or_default(), changed.rpc.clone().unwrap_or_default());
     let text = format!("{}: peers at {address}, RPC at {rpc}", changed.name);
@@ -76,10 +110,11 @@ pub fn add(common: &Common, layout: &Layout) -> anyhow::Result<()> {
 /// Runs `cairn testnet remove`.
 ///
 /// # Errors
-/// If no network runs in the directory, a node is paused, or this is the first one.
-pub fn remove(args: &NodeArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
+/// If no network runs in the directory, a node is paused, snapshots would be lost, or this is the first one.
+pub fn remove(args: &RemoveArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
-    let name = args.name(&control)?;
+    let name = args.node.name(&control)?;
+    args.change.check(&control)?;
     let changed: Changed = call(control.node(0), "removetestnode", &[json!(name)])?;
     let text = format!("{}: removed", changed.name);
     common.print_done(&text, || text.clone(), || json!(changed))

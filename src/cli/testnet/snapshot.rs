@@ -10,6 +10,7 @@ use super::control::Control;
 use super::setup::Layout;
 use crate::cli::Common;
 use crate::cli::client::call;
+use crate::cli::console::note;
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
 use crate::storage::private_file;
@@ -82,19 +83,25 @@ pub fn revert(args: &RevertArgs, common: &Common, layout: &Layout) -> anyhow::Re
     )
 }
 
+/// A snapshot, as a node lists it.
+#[derive(Deserialize, serde::Serialize)]
+pub struct Kept {
+    /// Its name.
+    pub name: String,
+    height: Height,
+}
+
 /// Runs `cairn testnet list`.
 ///
 /// # Errors
 /// If no network runs in the directory.
 pub fn list(common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    #[derive(Deserialize, serde::Serialize)]
-    struct Kept {
-        name: String,
-        height: Height,
-    }
     let control = Control::find(layout)?;
     let all: Vec<Kept> = call(control.node(0), "listsnapshots", &[])?;
     let lines: Vec<String> = all.iter().map(|kept| format!("{}  height {}", kept.name, kept.height)).collect();
+    if lines.is_empty() {
+        note("no snapshots");
+    }
     common.print(|| lines.join("\n"), || json!(all))
 }
 

@@ -20,7 +20,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientError};
-use crate::runtime::STORE_DIR;
+use crate::runtime::{STORE_DIR, interrupt_flag};
 use crate::storage::archive::Writer;
 use crate::storage::{BlockKey, Database, SledStore, private_file};
 
@@ -120,9 +120,10 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
     );
     let manifest = match Control::find(layout) {
         Ok(control) => {
-            control.catch_interrupts()?;
+            let control = control.interrupted_by(interrupt_flag()?);
             let source = |index: usize, _| Ok(Source::Running(control.node(index).clone()));
-            control.while_quiet(|| write(&args.file, layout, control.numbers(), source))
+            let check = || control.check_interrupted();
+            control.while_quiet(|| write(&args.file, layout, control.numbers(), source, check))
         }
         Err(error) => match error.downcast_ref::<ClientError>() {
             Some(ClientError::NoNode { .. } | ClientError::Unreachable { .. }) => {
@@ -130,7 +131,7 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
                     let store = SledStore::open(&layout.node(number).join(STORE_DIR))?;
                     Ok(Source::Stopped(Database::new(Arc::new(store))))
                 };
-                write(&args.file, layout, &layout.stores(), source)
+                write(&args.file, layout, &layout.stores(), source, || Ok(()))
             }
             _ => return Err(error),
         },
@@ -161,6 +162,7 @@ fn write(
     layout: &Layout,
     numbers: &[usize],
     source: impl Fn(usize, usize) -> anyhow::Result<Source>,
+    check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Manifest> {
     ensure!(!numbers.is_empty(), "the network in {} was never started", layout.dir.display());
     let genesis = read(&layout.genesis())?;
@@ -190,6 +192,7 @@ fn write(
         for branch in &branches {
             let mut writer = Writer::new(&mut out, &params.genesis_hash)?;
             for (height, hash) in Height::GENESIS.next().through(Height::MAX).zip(&branch.hashes) {
+                check()?;
                 let block = sources[branch.source].block(&BlockKey { height, hash: *hash })?;
                 // The file's checksums must not cover damaged bytes, so the header's hash is compared.
                 let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);
@@ -224,6 +227,12 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {dir}")),
     }
+    ensure!(
+        !args.file.is_dir(),
+        "{file} is a directory: load takes a file that `cairn testnet save` wrote; a network's own directory is started with \
+         `cairn testnet --data-dir {file}`",
+        file = args.file.display()
+    );
     let mut saved = Saved::open(&args.file)?;
     let mut partial = layout.dir.as_os_str().to_owned();
     partial.push(".partial");

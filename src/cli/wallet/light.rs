@@ -125,7 +125,7 @@ pub fn scan(options: &ScanArgs, peers: &PeerArgs, account: &Account, common: &Co
         loop {
             let end = (used + gap).min(MAX_SCANNED);
             let keys: Vec<PublicKey> = (addresses..end).map(|number| account.key(number).public_key()).collect();
-            let owned = session.own(Scope::Keys(keys.iter().copied().collect())).await?;
+            let owned = session.own_in_silence(Scope::Keys(keys.iter().copied().collect())).await?;
             let holding = &owned.holding;
             let since = holding.since.iter().flat_map(|since| since.received.iter().map(|(_, coin)| coin));
             let seen: BTreeSet<&PublicKey> =
@@ -134,6 +134,7 @@ pub fn scan(options: &ScanArgs, peers: &PeerArgs, account: &Account, common: &Co
             used = last.map_or(used, |place| addresses + place as u32 + 1);
             addresses = end;
             if addresses >= used + gap || addresses == MAX_SCANNED {
+                owned.warn();
                 return Ok(Scan { addresses, used, height: holding.tip });
             }
         }

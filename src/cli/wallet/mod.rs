@@ -216,7 +216,7 @@ Examples:
   cairn wallet sign pay.json --dry-run     # what it spends and pays
   cairn wallet sign pay.json -o signed.json
 
-Signs the inputs of which this wallet has the keys. Several wallets may sign one after the other.")]
+Signs the inputs whose keys this wallet has. Several wallets may sign one after the other.")]
     Sign(SignArgs),
     /// Show a payment's file as a QR code, for the camera of a machine without a network
     #[command(after_help = "\
@@ -559,9 +559,15 @@ fn print_balance(balance: &Balance, common: &Common) -> anyhow::Result<()> {
             lines.push(format!("immature   {}, mined lately", balance.immature.in_coins()));
         }
         if balance.pending != 0 {
-            let sign = if balance.pending < 0 { '-' } else { '+' };
             let moved = Amount::from_grains(balance.pending.unsigned_abs());
-            lines.push(format!("pending    {sign}{}, not in a block yet", moved.in_coins()));
+            let total = if balance.pending < 0 {
+                balance.balance.saturating_sub(moved)
+            } else {
+                balance.balance.saturating_add(moved)
+            };
+            let unconfirmed = total.saturating_sub(balance.spendable).saturating_sub(balance.immature);
+            lines.push(format!("incoming   {}, change included, not in a block yet", unconfirmed.in_coins()));
+            lines.push(format!("in all     {}", total.in_coins()));
         }
         lines.join("\n")
     };

@@ -26,6 +26,7 @@ use crate::ipld::{Block, BlockError, Cid, CidError};
 use crate::p2p::PeerId;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::content_message::ContentMessage;
+use crate::p2p::kad::NodeId;
 use crate::p2p::wants::{ContentBlock, ContentFault, Have, MAX_WANTS, Want};
 use crate::primitives::time::MonoTime;
 
@@ -44,6 +45,8 @@ pub const RETRY: Duration = Duration::from_secs(5);
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Wants of a peer that wait to be served, as at a node.
 pub const MAX_WAITING: usize = 4 * MAX_WANTS;
+/// Time until providers are looked for, if no peer offers content: pages need some to meet.
+pub const SEEK_WAIT: Duration = Duration::from_secs(2);
 /// Bytes that all peers together are sent at once, and a millisecond besides: 5 MB/s, as of a node.
 pub const UPLOAD_BURST: u64 = 16 << 20;
 const UPLOAD: Rate = Rate { gain: 5_000, most: UPLOAD_BURST };
@@ -72,7 +75,7 @@ pub enum FetchError {
     /// They would take the page's time without end.
     #[error("the file has {size} bytes, and its blocks more than the {most} that a page reads for them")]
     Bloated { size: u64, most: u64 },
-    /// Nobody sends it, or not fast enough.
+    /// No peer sends it, or not fast enough.
     #[error("none of {peers} connected peers with content sends the block {cid} in time")]
     Absent { cid: Box<Cid>, peers: usize },
 }
@@ -99,6 +102,8 @@ pub enum Output {
     Piece(Vec<u8>),
     /// It is a directory, and this is its next entry.
     Entry(Entry),
+    /// No peer has what is needed next: have the light client look for nodes that provide the content of this key.
+    Seek(NodeId),
     /// Call [`Library::tick`] as soon as nothing else is to be done.
     Again,
     /// It is whole, or there is none.
@@ -150,6 +155,9 @@ struct Missing {
 
 struct Fetch {
     assembly: Assembly,
+    /// What providers are looked for by, until that is done.
+    key: Option<NodeId>,
+    began: MonoTime,
     /// By multihash.
     missing: BTreeMap<Vec<u8>, Missing>,
     patience: Patience,
@@ -202,11 +210,12 @@ impl Library {
     /// [`FetchError::Cid`], [`FetchError::Read`] if nothing can be below that CID.
     pub fn fetch(&mut self, now: MonoTime, text: &str) -> Result<(), FetchError> {
         let (root, path) = parse(text)?;
+        let key = Some(NodeId::of_content(&root.multihash()));
         let assembly = Assembly::new(root, path)?;
         self.peers.values_mut().for_each(|peer| peer.begin(now));
         self.given.clear();
         let patience = Patience::full(now, PATIENCE);
-        self.fetch = Some(Fetch { assembly, missing: BTreeMap::new(), patience, retried: now });
+        self.fetch = Some(Fetch { assembly, key, began: now, missing: BTreeMap::new(), patience, retried: now });
         self.advance(now);
         Ok(())
     }
@@ -231,6 +240,7 @@ impl Library {
         let late: Vec<PeerId> =
             self.peers.iter_mut().filter_map(|(id, peer)| peer.stalled(now).then_some(*id)).collect();
         late.into_iter().for_each(|id| self.release(id));
+        self.seek(now);
         if let Some(fetch) = &mut self.fetch
             && fetch.retried + RETRY <= now
         {
@@ -242,6 +252,19 @@ impl Library {
         if let Some(cid) = fetch.assembly.wanted().first() {
             let peers = self.peers.values().filter(|peer| peer.offers).count();
             self.end(Err(FetchError::Absent { cid: (*cid).into(), peers }));
+        }
+    }
+
+    /// Once for each fetch: has providers looked for, if no peer has the block that is needed first.
+    fn seek(&mut self, now: MonoTime) {
+        let Self { peers, fetch: Some(fetch), out, .. } = self else { return };
+        let Some(hash) = fetch.assembly.wanted().first().map(|cid| cid.multihash()) else { return };
+        let Some(missing) = fetch.missing.get(&hash).filter(|missing| missing.asked.is_none()) else { return };
+        let mut offering = peers.iter().filter(|(_, peer)| peer.offers).peekable();
+        let is_due = offering.peek().is_some() || fetch.began + SEEK_WAIT <= now;
+        // One that was asked and is silent is not asked again.
+        if is_due && offering.all(|(id, peer)| missing.tried.contains(id) || peer.asked.contains(&hash)) {
+            out.extend(fetch.key.take().map(Output::Seek));
         }
     }
 
@@ -270,6 +293,7 @@ impl Library {
             self.out.push_back(Output::Penalise(id, fault));
         }
         self.advance(now);
+        self.seek(now);
     }
 
     /// A peer answers a want without the block, whatever it says that it has.
@@ -411,6 +435,11 @@ impl Library {
     /// Forgets a file that was begun and not finished.
     pub fn give_up(&mut self) {
         self.shelf.give_up();
+    }
+
+    /// Shares the file with this root no longer.
+    pub fn unshare(&mut self, root: &Cid) {
+        self.shelf.forget(&root.multihash());
     }
 
     /// Shares nothing any more.

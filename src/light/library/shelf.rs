@@ -1,6 +1,6 @@
 //! The blocks of files that a person shares from the page, in memory until the page is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ShareError;
 use crate::ipld::{Block, Cid, FileBuilder, Metadata, Options};
@@ -11,8 +11,8 @@ pub const MAX_SHARED_BYTES: usize = 128 << 20;
 /// A file that is being added.
 struct Adding {
     builder: FileBuilder,
-    /// The blocks that were not there before.
-    new: Vec<Vec<u8>>,
+    /// Its blocks so far.
+    hashes: BTreeSet<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -20,6 +20,8 @@ pub(super) struct Shelf {
     /// By multihash.
     blocks: BTreeMap<Vec<u8>, Vec<u8>>,
     bytes: usize,
+    /// The blocks of each file by its root, all by multihash: files may have blocks in common.
+    files: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
     adding: Option<Adding>,
 }
 
@@ -33,14 +35,14 @@ impl Shelf {
         self.give_up();
         // Kubo's, and so those of `cairn content add`.
         let builder = FileBuilder::new(&Options::default(), Metadata::NONE);
-        self.adding = Some(Adding { builder, new: Vec::new() });
+        self.adding = Some(Adding { builder, hashes: BTreeSet::new() });
     }
 
     /// Takes the file's next bytes. After an error nothing of it is kept.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ShareError> {
-        let Self { blocks, bytes: sum, adding } = self;
-        let Adding { builder, new } = adding.as_mut().ok_or(ShareError::NotBegun)?;
-        let written = builder.write(bytes, &mut |block| put(blocks, sum, new, block));
+        let Self { blocks, bytes: sum, adding, .. } = self;
+        let Adding { builder, hashes } = adding.as_mut().ok_or(ShareError::NotBegun)?;
+        let written = builder.write(bytes, &mut |block| put(blocks, sum, hashes, block));
         if written.is_err() {
             self.give_up();
         }
@@ -49,25 +51,37 @@ impl Shelf {
 
     /// Ends the file: its CID.
     pub(super) fn finish(&mut self) -> Result<Cid, ShareError> {
-        let Adding { builder, mut new } = self.adding.take().ok_or(ShareError::NotBegun)?;
+        let Adding { builder, mut hashes } = self.adding.take().ok_or(ShareError::NotBegun)?;
         let Self { blocks, bytes: sum, .. } = self;
-        let finished = builder.finish(&mut |block| put(blocks, sum, &mut new, block));
-        if finished.is_err() {
-            self.remove(&new);
+        let finished = builder.finish(&mut |block| put(blocks, sum, &mut hashes, block));
+        match &finished {
+            Ok(root) => drop(self.files.insert(root.cid.multihash(), hashes)),
+            Err(_) => self.remove(hashes),
         }
         finished.map(|root| root.cid)
     }
 
     /// Forgets a file that did not come to its end.
     pub(super) fn give_up(&mut self) {
-        if let Some(Adding { new, .. }) = self.adding.take() {
-            self.remove(&new);
+        if let Some(Adding { hashes, .. }) = self.adding.take() {
+            self.remove(hashes);
         }
     }
 
-    fn remove(&mut self, hashes: &[Vec<u8>]) {
+    /// Forgets the file with this root.
+    pub(super) fn forget(&mut self, root: &[u8]) {
+        if let Some(hashes) = self.files.remove(root) {
+            self.remove(hashes);
+        }
+    }
+
+    /// Removes those of these blocks that no file has.
+    fn remove(&mut self, hashes: BTreeSet<Vec<u8>>) {
         for hash in hashes {
-            self.bytes -= self.blocks.remove(hash).map_or(0, |bytes| bytes.len());
+            let adding = self.adding.iter().map(|adding| &adding.hashes);
+            if !self.files.values().chain(adding).any(|file| file.contains(&hash)) {
+                self.bytes -= self.blocks.remove(&hash).map_or(0, |bytes| bytes.len());
+            }
         }
     }
 }
@@ -75,18 +89,17 @@ impl Shelf {
 fn put(
     blocks: &mut BTreeMap<Vec<u8>, Vec<u8>>,
     sum: &mut usize,
-    new: &mut Vec<Vec<u8>>,
+    hashes: &mut BTreeSet<Vec<u8>>,
     block: Block,
 ) -> Result<(), ShareError> {
     let hash = block.cid().multihash();
-    if blocks.contains_key(&hash) {
-        return Ok(());
+    if !blocks.contains_key(&hash) {
+        if *sum + block.bytes().len() > MAX_SHARED_BYTES {
+            return Err(ShareError::Full);
+        }
+        *sum += block.bytes().len();
+        blocks.insert(hash.clone(), block.into_bytes());
     }
-    if *sum + block.bytes().len() > MAX_SHARED_BYTES {
-        return Err(ShareError::Full);
-    }
-    *sum += block.bytes().len();
-    new.push(hash.clone());
-    blocks.insert(hash, block.into_bytes());
+    hashes.insert(hash);
     Ok(())
 }

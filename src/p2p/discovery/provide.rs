@@ -14,7 +14,7 @@ use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::providers::MAX_NEARER;
-use crate::p2p::search::{Found, Purpose};
+use crate::p2p::search::{Client, Found, Purpose};
 
 impl Discovery {
     /// What this node provides, to change it.
@@ -93,17 +93,38 @@ impl Discovery {
         (providers, nearer): (&[Contact], &[Contact]),
         out: &mut Outbox,
     ) -> bool {
-        let is_right = |question: &Question| matches!(question, Question::Providers(_));
-        let Some((Question::Providers(key), id)) = self.answered(now, peer, is_right, out) else { return false };
-        let own = self.conversations.get(&peer).and_then(|conversation| conversation.contact);
+        let is_right = |question: &Question| matches!(question, Question::Providers(_) | Question::Visit(_));
+        let Some((question, id)) = self.answered(now, peer, is_right, out) else { return false };
+        let conversation = self.conversations.get(&peer);
+        let key = match question {
+            Question::Providers(key) => key,
+            Question::Visit(number) => {
+                let has_it = providers.iter().any(|provider| provider.id == id);
+                let browsers_at = conversation.and_then(|conversation| conversation.browsers_at).filter(|_| has_it);
+                self.on_visited(now, number, browsers_at.map(|address| Contact { id, address }));
+                return true;
+            }
+            Question::Nodes(_) | Question::Delivery(_) => return false,
+        };
+        let own = conversation.and_then(|conversation| conversation.contact);
         let named = providers.iter().filter_map(|named| if named.id == id { own } else { Some(*named) });
         let is_use = |named: &Contact| {
             let is_believable = Some(*named) == own || named.address.is_believable(ip);
             named.id != self.table.own() && named.address.is_valid() && is_believable
         };
         let named: Vec<Contact> = named.filter(is_use).collect();
-        if let (Some(number), new) = self.searches.named(key, &named) {
-            new.into_iter().for_each(|provider| out.event(Event::ProviderNamed { number, provider }));
+        match self.searches.named(key, &named) {
+            (Some(Client::Owner(number)), new) => {
+                new.into_iter().for_each(|provider| out.event(Event::ProviderNamed { number, provider }));
+            }
+            (Some(Client::Page(number)), new) => {
+                self.for_pages.named(number, &new);
+                self.for_pages.spare(number, named);
+            }
+            (Some(Client::Table | Client::Announcer { .. } | Client::Archive) | None, _) => {}
+        }
+        if providers.iter().any(|provider| provider.id == id) {
+            self.searches.keeps(key, id);
         }
         self.searches.answered(now.mono, key, &id, nearer);
         true
@@ -160,6 +181,7 @@ impl Discovery {
     /// Panics if what is kept for providers is inconsistent.
     pub(crate) fn assert_conserved(&self) {
         self.announcer.assert_conserved();
+        self.for_pages.assert_conserved();
         self.records.assert_conserved();
     }
 }

@@ -79,7 +79,8 @@ impl Bench {
         let peer = PeerId(self.next);
         self.next += 1;
         self.connections.insert(peer);
-        let handshake = HandshakeInfo { id, listens_at: Some(address), direction: Direction::Outbound, brief: true };
+        let (listens_at, direction) = (Some(address), Direction::Outbound);
+        let handshake = HandshakeInfo { id, listens_at, browsers_at: None, direction, brief: true };
         self.discovery.connected(self.now, peer, handshake, &mut self.out);
         if late > self.late_dials() {
             self.came_late.insert(peer);

@@ -1,5 +1,7 @@
 //! Old blocks: which of them this node archives, and who has those that it needs.
 
+use std::collections::BTreeSet;
+
 use rand::seq::SliceRandom;
 
 use super::Node;
@@ -25,29 +27,34 @@ impl Node {
             return out.event(Event::StoreFailed { error: error.to_string() });
         }
         if self.chain.count_archived_runs() > before {
-            self.provide_archive(now);
-            let peers: Vec<PeerId> = self.peering.peers.ready().collect();
-            self.send_archive(&peers);
+            self.announce_archive(now);
         }
     }
 
-    /// Announces the archived runs to the nodes nearest to their keys, from now on.
-    pub(super) fn provide_archive(&mut self, now: Now) {
-        for (_, last) in self.chain.archived_runs() {
-            self.protocols.discovery.announcer().provide(now.mono, archive::key_of(&last));
+    /// Announces the archived runs to the nodes nearest to their keys from now on, and stops announcing the others. Tells peers
+    /// if anything has changed.
+    pub(super) fn announce_archive(&mut self, now: Now) {
+        let keys: BTreeSet<NodeId> = self.chain.archived_runs().iter().map(|(_, last)| archive::key_of(last)).collect();
+        if keys == self.upkeep.announced {
+            return;
         }
+        let announcer = self.protocols.discovery.announcer();
+        self.upkeep.announced.difference(&keys).for_each(|gone| announcer.stop(gone));
+        for key in &keys {
+            announcer.provide(now.mono, *key);
+        }
+        self.upkeep.announced = keys;
+        let peers: Vec<PeerId> = self.peering.peers.ready().collect();
+        self.send_archive(&peers);
     }
 
     /// Tells those of some peers that are full nodes which runs are archived here.
     pub(super) fn send_archive(&mut self, peers: &[PeerId]) {
-        if self.chain.count_archived_runs() == 0 {
-            return;
-        }
         let mut runs = Runs::default();
         self.chain.archived_runs().into_iter().for_each(|(run, _)| runs.insert(run));
         for id in peers {
             let hello = self.peering.peers.get(*id).and_then(|peer| peer.hello.as_ref());
-            if hello.is_some_and(|hello| is_full_node(hello.services)) && !runs.is_empty() {
+            if hello.is_some_and(|hello| is_full_node(hello.services)) {
                 self.out.send(*id, Message::Archive(runs.to_bytes()));
             }
         }
@@ -56,8 +63,11 @@ impl Node {
     /// Dials the providers of runs that were looked up, and looks up the run that is needed next if no peer has it.
     pub(super) fn advance_archive(&mut self, now: Now) {
         for found in self.protocols.discovery.take_archives() {
-            self.dial_providers(now, &found.providers);
+            if !self.judge_run(now, &found) {
+                self.dial_providers(now, &found.providers);
+            }
         }
+        self.advance_upkeep(now);
         match self.needed_run() {
             None => self.lookups.need_none(),
             Some(key) if self.lookups.need(now.mono, key) => {
@@ -75,14 +85,16 @@ impl Node {
         let height = self.protocols.download.lacking()?;
         let epoch = self.chain.params().epoch_blocks;
         let (tree, last) = (self.chain.tree(), Run::of(height, epoch).last(epoch));
-        // Nobody prunes a run that has no last block yet.
+        // No node prunes a run that has no last block yet.
         let last = tree.ancestor(&tree.best_header(), last)?;
         Some(archive::key_of(&last.hash))
     }
 
-    fn dial_providers(&mut self, now: Now, providers: &[Contact]) {
+    /// Dials some nodes that have a run, and answers which.
+    pub(super) fn dial_providers(&mut self, now: Now, providers: &[Contact]) -> Vec<NodeId> {
+        let mut dialled = Vec::new();
         if self.config.outbound_target == 0 {
-            return;
+            return dialled;
         }
         let Self { peering, rng, .. } = self;
         let is_fit = |contact: &&Contact| {
@@ -95,10 +107,12 @@ impl Node {
         fit.shuffle(rng);
         for contact in fit.into_iter().take(DIALS) {
             if self.peering.peers.automatic() >= self.config.outbound_target + MAX_EXTRA_PEERS && !self.make_room(now) {
-                return;
+                break;
             }
             self.peering.dialer.dial(now, contact.address, Some(contact.id), &mut self.out);
+            dialled.push(contact.id);
         }
+        dialled
     }
 
     /// Ends a connection that this node made to a peer which has nothing that is needed now. `false` if there is none.

@@ -128,7 +128,7 @@ impl Node {
                 self.protocols.download.failed(now, id, &hash);
                 self.out.offence(id, Offence::BadCompactBlock(error));
             }
-            Blame::Nobody | Blame::Local => self.protocols.download.request_whole(hash),
+            Blame::None | Blame::Local => self.protocols.download.request_whole(hash),
         }
     }
 

@@ -157,6 +157,7 @@ impl Node {
     pub(super) fn disconnected(&mut self, now: Now, id: PeerId, reason: Reason) {
         let Some(peer) = self.peering.disconnected(id, &reason, &mut self.out) else { return };
         self.protocols.disconnected(now, id, &self.chain, &mut self.out);
+        self.upkeep.disconnected(now.mono, id);
         if peer.direction == Direction::Outbound {
             if peer.was_of_use(&reason) {
                 self.peering.dialer.ended(now, &peer.address);
@@ -205,6 +206,8 @@ impl Node {
         let (protocols, context) = self.parts();
         protocols.ready(now, id, direction, (node, services, tip, kept), context);
         self.on_handshake_done(now, id, services);
-        self.send_archive(&[id]);
+        if self.chain.count_archived_runs() > 0 {
+            self.send_archive(&[id]);
+        }
     }
 }

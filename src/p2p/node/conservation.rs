@@ -48,6 +48,7 @@ impl Node {
         server.assert_conserved(&ready);
         state_sync.assert_conserved(&ready);
         late_headers.assert_conserved(&ready);
+        self.upkeep.assert_conserved(&ready);
         assert!(self.out.is_settled(), "each offence and each closing is carried out");
     }
 }

@@ -53,7 +53,8 @@ impl Node {
         self.mempool.contains(txid) || self.mempool.is_orphan(txid) || self.refused.contains(txid)
     }
 
-    pub(super) fn not_found(&mut self, now: Now, id: PeerId, items: Vec<Item>) {
+    pub(super) fn not_found(&mut self, now: Now, id: PeerId, mut items: Vec<Item>) {
+        self.lacks_archived(now, id, &mut items);
         let mut transactions = Vec::new();
         for item in items {
             match item {
@@ -73,7 +74,7 @@ impl Node {
 
     pub(super) fn block(&mut self, now: Now, id: PeerId, block: Arc<Block>) {
         let hash = block.hash();
-        if self.is_pending(&hash) {
+        if self.is_pending(&hash) || self.archive_block(now, id, &block) {
             return;
         }
         let (parent, is_known) = (self.chain.entry(&block.header.previous), self.chain.entry(&hash).is_some());

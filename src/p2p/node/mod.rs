@@ -9,6 +9,7 @@ mod content;
 mod neighbours;
 mod protocols;
 mod snapshots;
+mod upkeep;
 
 use std::collections::vec_deque::Drain;
 use std::net::IpAddr;
@@ -40,7 +41,7 @@ use crate::p2p::misbehaviour::Offence;
 use crate::p2p::outbox::Outbox;
 use crate::p2p::peering::Peering;
 use crate::p2p::pushes::Pushes;
-use crate::p2p::records;
+use crate::p2p::records::{self, Saved};
 use crate::p2p::relay::Relay;
 use crate::p2p::requests::Requests;
 use crate::p2p::serve::{Range, Server, Sources};
@@ -48,6 +49,7 @@ use crate::p2p::signalling::Signalling;
 use crate::p2p::state::RangeAnswer;
 use crate::p2p::state_sync::{Outcome, StateSync};
 use crate::p2p::sync::HeaderSync;
+use crate::p2p::upkeep::Upkeep;
 use crate::primitives::hash::{BlockHash, Txid};
 use crate::primitives::height::Height;
 use crate::primitives::meter;
@@ -90,6 +92,7 @@ pub struct Node {
     snapshots: Snapshots,
     /// Of runs of old blocks.
     lookups: Lookups,
+    upkeep: Upkeep,
 }
 
 impl Protocol for Node {
@@ -105,7 +108,7 @@ impl Protocol for Node {
         self.is_useful = false;
         match input {
             Input::Connected { peer, address, direction, id } => self.connected(now, peer, (id, address), direction),
-            Input::ConnectFailed { address, .. } => self.on_dial_failed(now, address),
+            Input::ConnectFailed { address, found } => self.on_connect_failed(now, address, found),
             Input::Received { peer, message, at } => self.received(now, peer, message, at),
             Input::Transactions { peer, transactions, verified } => {
                 self.transactions(now, peer, transactions, verified);
@@ -155,13 +158,16 @@ impl Node {
     /// # Errors
     /// The store's.
     pub fn new(mut chain: Chain, mempool: Mempool, config: Config, now: Now) -> Result<Self, StoreError> {
-        let (book, bans, anchors) = records::load(chain.db(), now, config.transports)?;
+        let Saved { book, bans, anchors, mut taken_up } = records::load(chain.db(), now, config.transports)?;
+        chain.remove_unfinished_runs()?;
+        taken_up.retain(|run| chain.has_run(run));
         chain.set_retention(config.retention);
         chain.set_archiving(config.archive_share > 0);
         if config.sync_state {
             chain.take_deep_headers();
         }
         let mut rng = ChaCha20Rng::from_seed(config.seed);
+        let upkeep = Upkeep::new(now.mono, config.archive_share, taken_up, &mut rng);
         let protocols = Protocols {
             discovery: Discovery::new(now, config.id, book.contacts()),
             sync: HeaderSync::default(),
@@ -195,9 +201,10 @@ impl Node {
             awaits_state: false,
             snapshots: Snapshots::default(),
             lookups: Lookups::default(),
+            upkeep,
             config,
         };
-        node.provide_archive(now);
+        node.announce_archive(now);
         for address in node.config.connect.clone() {
             node.peering.dialer.add(address, None);
         }
@@ -252,6 +259,7 @@ impl Node {
             Some(self.next_feeler),
             Some(self.next_save),
             self.lookups.deadline(),
+            self.upkeep.deadline(),
             self.announce_at,
             self.pending.as_ref().map(|pending| pending.at),
             (self.unfinished || self.mempool.is_unfinished() || self.chain.is_pruning_due()).then_some(MonoTime::START),
@@ -369,13 +377,14 @@ impl Node {
             Ok(Outcome::Restarted) => {
                 self.disconnect_all(now);
                 (self.pending, self.announce_at, self.snapshots) = (None, None, Snapshots::default());
+                self.restart_upkeep(now);
                 self.mempool.become_again(Mempool::new(self.chain.params().clone(), self.mempool.limits().clone()));
             }
             Err(error) => return self.out.event(Event::StoreFailed { error: error.to_string() }),
         }
         self.refused.clear();
         self.protocols.download.refresh();
-        // Blocks of which the bodies came early.
+        // Blocks whose bodies came early.
         self.unfinished = true;
         let tip = self.chain.tip();
         self.out.event(Event::TipChanged { hash: tip.hash, height: tip.height });
@@ -389,6 +398,7 @@ impl Node {
         let Self {
             peering,
             protocols,
+            upkeep,
             // The node's own timers.
             next_save: _,
             next_feeler: _,
@@ -411,6 +421,7 @@ impl Node {
         } = self;
         peering.extend_deadlines(by);
         protocols.extend_deadlines(by);
+        upkeep.extend_deadlines(by);
     }
 
     /// Notes that a peer sent a message of this kind. The peer's address, if the message is to be handled.
@@ -442,6 +453,9 @@ impl Node {
             Message::Nodes(contacts) => self.on_nodes(now, id, &contacts),
             Message::AddProvider(keys) => self.protocols.discovery.on_add_provider(now, id, &keys, out),
             Message::ProviderAdded { kept } => self.protocols.discovery.on_provider_added(now, id, kept, out),
+            Message::GetProviders { key } if self.peering.peers.get(id).is_some_and(|peer| peer.is_page()) => {
+                self.protocols.discovery.on_page_asks(now, (id, ip), key, rng, out);
+            }
             Message::GetProviders { key } => {
                 self.protocols.discovery.on_get_providers(now, (id, ip), key, rng, out);
             }

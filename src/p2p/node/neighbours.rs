@@ -7,6 +7,7 @@ use super::Node;
 use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::HandshakeInfo;
+use crate::p2p::interface::OtherParty;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
 use crate::p2p::peer_addr::PeerAddr;
@@ -82,8 +83,9 @@ impl Node {
             self.record_reachable(now, contact, services);
         }
         listens.iter().for_each(|address| self.record_announced(now, *address, services));
+        let browsers_at = listens.iter().copied().find(|address| matches!(address, PeerAddr::WebRtc { .. }));
         let listens_at = listens.into_iter().find(|address| self.peering.book.can_dial(address));
-        let handshake = HandshakeInfo { id: contact.id, listens_at, direction, brief };
+        let handshake = HandshakeInfo { id: contact.id, listens_at, browsers_at, direction, brief };
         self.protocols.discovery.connected(now, id, handshake, &mut self.out);
     }
 
@@ -113,6 +115,15 @@ impl Node {
             let announced = PeerAddress { address: contact.address, services: 0, last_seen: UnixTime::EPOCH };
             self.peering.book.add(now, &announced, source);
         }
+    }
+
+    /// A dial failed, perhaps since something else than the node that was meant answers there.
+    pub(super) fn on_connect_failed(&mut self, now: Now, address: PeerAddr, found: Option<OtherParty>) {
+        // The owner can mend an address that the owner gave, and none that a peer told.
+        if found == Some(OtherParty::Http) && self.peering.dialer.is_manual(&address) {
+            tracing::warn!(%address, "HTTP is spoken there, as at a node's address for RPC: give its address for peers");
+        }
+        self.on_dial_failed(now, address);
     }
 
     /// A dial failed, or its connection ended before the handshake.

@@ -33,6 +33,8 @@ const SCRIPT: &str = concat!(
     "\n",
     include_str!("light/client.js"),
     "\n",
+    include_str!("light/shelf.js"),
+    "\n",
     include_str!("light/content.js"),
     "\n",
     include_str!("light/wallet.js"),

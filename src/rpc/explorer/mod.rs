@@ -32,6 +32,7 @@ struct Asset {
     kind: &'static str,
     content: &'static str,
     tag: HeaderValue,
+    policy: HeaderValue,
 }
 
 /// The files under `assets/`, by name. Each is part of the binary.
@@ -78,6 +79,12 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     ]
 });
 
+/// The verifier of receipts. The page works from a disk as well, so it brings its own policy, all but what only a header can say.
+static VERIFIER: LazyLock<Asset> = LazyLock::new(|| Asset {
+    policy: HeaderValue::from_static("frame-ancestors 'none'"),
+    ..Asset::new("verify.html", include_str!("../../../verify.html"))
+});
+
 impl Asset {
     fn new(name: &'static str, content: &'static str) -> Self {
         let kind = match name.rsplit_once('.') {
@@ -88,7 +95,7 @@ impl Asset {
         };
         let digest = hex::encode(&Sha256::digest(content)[..16]);
         let tag = HeaderValue::from_str(&format!("\"{digest}\"")).expect("hex digits may stand in a header");
-        Self { name, kind, content, tag }
+        Self { name, kind, content, tag, policy: POLICY }
     }
 
     /// The file, or 304 for a browser that has it.
@@ -105,7 +112,7 @@ impl Asset {
             (header::ETAG, self.tag.clone()),
             // Cached, but revalidated each time, because an updated node may have a new page.
             (header::CACHE_CONTROL, fixed("no-cache")),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, self.policy.clone()),
             (header::X_CONTENT_TYPE_OPTIONS, fixed("nosniff")),
             (header::REFERRER_POLICY, fixed("no-referrer")),
         ] {
@@ -117,7 +124,10 @@ impl Asset {
 
 /// The routes besides `/` itself, which is the page to a GET and JSON-RPC to a POST.
 pub(super) fn routes(server: &Server) -> Router<Arc<Server>> {
-    let routes = Router::new().route("/assets/{name}", get(asset)).route("/public", post(http::call_public));
+    let routes = Router::new()
+        .route("/assets/{name}", get(asset))
+        .route("/verify.html", get(async |headers: HeaderMap| VERIFIER.answer(&headers)))
+        .route("/public", post(http::call_public));
     #[cfg(feature = "webrtc")]
     let routes = routes.merge(light::routes(server.api.params(), server.api.handle.webrtc_at()));
     #[cfg(not(feature = "webrtc"))]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::multipart::{Head, Kind};
 use super::{Call, Out};
-use crate::content::{ContentStore, Pin, PinKind};
+use crate::content::{ContentStore, Pin, PinKind, PinName};
 use crate::ipld::car::CarReader;
 use crate::ipld::{
     self, Block, Choices, ChunkSize, Cid, CidVersion, Codec, DirectoryBuilder, FileBuilder, HashFunction, Layout,
@@ -93,7 +93,7 @@ pub(super) fn add(call: &Call, body: &mut dyn Read, out: &mut Out) -> Result<(),
     }
     if let Some(store) = &mut store {
         for root in roots.iter().filter(|_| call.flag("pin", true)) {
-            store.pin(&Pin { cid: root.cid, kind: PinKind::Recursive, name: String::new() })?;
+            store.pin(&Pin { cid: root.cid, kind: PinKind::Recursive, name: PinName::default() })?;
         }
         store.flush()?;
     }
@@ -201,7 +201,7 @@ pub(super) fn block_put(call: &Call, body: &mut dyn Read, out: &mut Out) -> Resu
 
 /// Pins a DAG whose blocks are all here.
 pub(super) fn pin(store: &mut ContentStore, cid: Cid) -> Result<(), Failure> {
-    let checked = store.reader().check(Pin { cid, kind: PinKind::Recursive, name: String::new() })?;
+    let checked = store.reader().check(Pin { cid, kind: PinKind::Recursive, name: PinName::default() })?;
     Ok(store.pin_checked(&checked)?)
 }
 

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use serde_json::{Value, json};
 
 use super::{Call, Out, tar};
-use crate::content::{ContentError, ContentReader, Pin, PinKind};
+use crate::content::{ContentError, ContentReader, Pin, PinKind, PinName};
 use crate::ipld::read::{Entry, ReadError, View};
 use crate::ipld::{Cid, car};
 use crate::rpc::gateway::failure::Failure;
@@ -109,15 +109,12 @@ pub(super) fn dag_export(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result
 /// Keeps blocks that are here.
 pub(super) fn pin_add(call: &Call, _: &mut dyn Read, out: &mut Out) -> Result<(), Failure> {
     let name = call.option("name").unwrap_or_default();
-    if name.len() > Pin::MAX_NAME_BYTES || name.chars().any(char::is_control) {
-        let max = Pin::MAX_NAME_BYTES;
-        return Err(Failure::bad(format!("a name has at most {max} bytes and no control characters")));
-    }
+    let name: PinName = name.parse().map_err(|error| Failure::bad(format!("name: {error}")))?;
     let reader = call.reader()?;
     let cids = call.paths(&reader)?;
     let kind = if call.flag("recursive", true) { PinKind::Recursive } else { PinKind::Direct };
     for cid in &cids {
-        let checked = reader.check(Pin { cid: *cid, kind, name: name.to_owned() })?;
+        let checked = reader.check(Pin { cid: *cid, kind, name: name.clone() })?;
         call.store()?.pin_checked(&checked)?;
     }
     Ok(writeln!(out, "{}", json!({ "Pins": cids }))?)

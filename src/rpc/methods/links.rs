@@ -101,11 +101,8 @@ fn name_of(api: &Api, address: PeerAddr) -> Option<String> {
 
 /// Connections that have completed the handshake; none of a paused node, which cannot say.
 async fn peers(api: &Api, node: &Handle) -> Result<Vec<PeerInfo>, RpcError> {
-    if node.is_paused() {
-        return Ok(Vec::new());
-    }
-    let peers = api.ask(node, |node, now| node.peers(now)).await?;
-    Ok(peers.into_iter().filter(|peer| peer.ready).collect())
+    let peers = api.ask_unless_paused(node, |node, now| node.peers(now)).await?;
+    Ok(peers.into_iter().flatten().filter(|peer| peer.ready).collect())
 }
 
 fn key_of(peer: &PeerInfo) -> LinkKey {
@@ -130,6 +127,7 @@ async fn get_links(api: Api) -> Outcome {
     }
     let mut nodes = Vec::new();
     for (name, node) in api.nodes() {
+        let links = links_of(&api, &node).await?;
         let tip = *node.tip().borrow();
         nodes.push(NodeView {
             paused: node.is_paused(),
@@ -137,7 +135,7 @@ async fn get_links(api: Api) -> Outcome {
             address: node.listens_at(),
             height: tip.height,
             tip: tip.hash,
-            links: links_of(&api, &node).await?,
+            links,
         });
     }
     api.reply(&Answer { chaos: api.handle.chaos().is_some(), managed: api.operator.is_some(), nodes })

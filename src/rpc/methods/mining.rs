@@ -58,11 +58,16 @@ pub const METHODS: &[Method] = &[
         access: Access::Owner,
         params: &[
             required("generate", Kind::Boolean, "Whether to mine."),
-            optional("genproclimit", Kind::Integer, "1", "Number of threads."),
-            optional("address", Kind::Address, "null", "The address to pay. Default: the one paid last."),
+            optional("genproclimit", Kind::Integer, "1", "Number of threads, at most one for each core."),
+            optional(
+                "address",
+                Kind::Address,
+                "null",
+                "The address to pay. Default: the one that the miner paid last.",
+            ),
         ],
         result: Shape::Null,
-        about: "Starts or stops mining.",
+        about: "Starts or stops mining. A node that has not mined since its start needs an address.",
         run: |api, args| Box::pin(set_generate(api, args)),
     },
     Method {
@@ -223,10 +228,11 @@ async fn set_generate(api: Api, args: Args) -> Outcome {
     }
     let payee = match address {
         Some(address) => api.key_of(address)?,
-        None => miner
-            .status()
-            .payee
-            .ok_or_else(|| RpcError::invalid("address: required, since no address has been paid yet"))?,
+        None => miner.status().payee.ok_or_else(|| {
+            RpcError::invalid(
+                "address: the miner has paid none since the node's start: give one, as in `setgenerate true 1 ADDRESS`",
+            )
+        })?,
     };
     set_miner(&api, Some(payee), threads).await
 }

@@ -75,7 +75,7 @@ fn nodes(api: &Api) -> Result<Vec<Handle>, RpcError> {
         return Err(RpcError::new(Code::Misc, message));
     }
     if let Some((name, _)) = nodes.iter().find(|(_, node)| node.is_paused()) {
-        return Err(RpcError::new(Code::Misc, format!("{name} is paused: `resumenode` lets it go on")));
+        return Err(api.paused(name));
     }
     Ok(nodes.into_iter().map(|(_, node)| node).collect())
 }

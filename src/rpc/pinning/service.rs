@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::model::{Filter, Pin, Request, Status};
 use crate::content::{
-    CONTENT_DIR, ContentError, ContentReader, ContentStore, Pin as ContentPin, PinKind, STORE_PATIENCE,
+    CONTENT_DIR, ContentError, ContentReader, ContentStore, Pin as ContentPin, PinKind, PinName, STORE_PATIENCE,
 };
 use crate::ipld::Cid;
 use crate::p2p::{Command, PeerAddr};
@@ -223,7 +223,7 @@ impl Service {
             if self.0.handle.exchange().is_some() {
                 self.fetch(cid).await?;
             }
-            let (service, name) = (self.clone(), pin.name.clone().unwrap_or_default());
+            let (service, name) = (self.clone(), PinName::fitting(pin.name.as_deref().unwrap_or_default()));
             let pinning = tokio::task::spawn_blocking(move || keep(&service.0.dir, service.0.max_bytes, cid, name));
             match pinning.await.map_err(|_| "the work failed inside this node".to_owned())? {
                 Ok(made) => return Ok(made),
@@ -256,7 +256,7 @@ impl Service {
 }
 
 /// Pins what is here, if it is whole. `false` if it is pinned already.
-fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, ContentError> {
+fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: PinName) -> Result<bool, ContentError> {
     let is_kept = |reader: &ContentReader| -> Result<bool, ContentError> {
         Ok(reader.pins()?.iter().any(|pin| pin.cid == cid && pin.kind == PinKind::Recursive))
     };
@@ -264,7 +264,7 @@ fn keep(dir: &Path, max_bytes: u64, cid: Cid, name: String) -> Result<bool, Cont
     if is_kept(&reader)? {
         return Ok(false);
     }
-    let checked = reader.check(ContentPin { cid, kind: PinKind::Recursive, name: printable(name) })?;
+    let checked = reader.check(ContentPin { cid, kind: PinKind::Recursive, name })?;
     let mut store = ContentStore::open_within(dir, max_bytes, STORE_PATIENCE)?;
     if is_kept(store.reader())? {
         return Ok(false);
@@ -277,15 +277,6 @@ impl Request {
     fn is_open(&self) -> bool {
         matches!(self.status, Status::Queued | Status::Pinning)
     }
-}
-
-/// A name as pins have it.
-fn printable(name: String) -> String {
-    let mut name: String = name.chars().filter(|c| !c.is_control()).collect();
-    while name.len() > ContentPin::MAX_NAME_BYTES {
-        name.pop();
-    }
-    name
 }
 
 /// The address of a node of this network in a multiaddr such as `/ip4/192.0.2.1/tcp/7331`; `None` for others.
@@ -320,7 +311,7 @@ mod tests {
         store.put(&block).unwrap();
         store.close().unwrap();
         let mut store = ContentStore::open(dir.path(), 1 << 20).unwrap();
-        let keep = || keep(dir.path(), 1 << 20, *block.cid(), String::new());
+        let keep = || keep(dir.path(), 1 << 20, *block.cid(), PinName::default());
         std::thread::scope(|scope| {
             let keeping = scope.spawn(keep);
             while !store.is_wanted() {

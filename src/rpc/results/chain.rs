@@ -104,7 +104,7 @@ pub const CHAIN_TIP: Object = object(
 pub const DEPLOYMENT_INFO: Object = object(
     "DeploymentInfo",
     &[
-        field("hash", Shape::Hash, "The block as of which the rules are told."),
+        field("hash", Shape::Hash, "The block that the answer is about."),
         field("height", Shape::Integer, "Its height."),
         field("script_flags", Shape::Array(&Shape::Text), "Always empty: there are no scripts."),
         field("deployments", Shape::Map(&Shape::Null), "Always empty."),

@@ -15,7 +15,7 @@ use super::{Answer, Answers, Exchange, FetchError, Peer, Progress};
 use crate::ipld::Cid;
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::wants::{ContentFault, Want};
-use crate::p2p::{Command, Event, PeerId};
+use crate::p2p::{Command, Event, PeerAddr, PeerId};
 
 /// Blocks that a peer is asked for at a time: at first, and at most.
 const WINDOW: [usize; 2] = [4, 32];
@@ -31,6 +31,8 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(3);
 const MAX_DIALS: usize = 32;
 /// Time in which a provider that is dialled should become a peer.
 const DIAL_PATIENCE: Duration = Duration::from_secs(15);
+/// Times that a provider is dialled again at once when it closes a connection before it is a peer.
+const MAX_REFUSALS: u32 = 3;
 /// How often time-outs are looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// Blocks that wait for a peer that are looked at when one is free.
@@ -46,6 +48,14 @@ struct Source {
     stalls: u32,
     lacking: u32,
     has_sent: bool,
+}
+
+/// A dial to a provider.
+struct Dial {
+    /// When it was last dialled.
+    at: Instant,
+    /// Times that it was dialled again because it closed the connection.
+    refusals: u32,
 }
 
 /// A block that is missing.
@@ -72,7 +82,9 @@ pub(super) struct Dispatcher {
     probed: BTreeMap<PeerId, Vec<u8>>,
     /// Nodes that say that they have it.
     providers: BTreeMap<NodeId, Contact>,
-    dialled: BTreeMap<NodeId, Instant>,
+    dialled: BTreeMap<NodeId, Dial>,
+    /// Addresses that were dialled for the first time.
+    dials: usize,
     liars: BTreeSet<NodeId>,
     /// Those that are asked no more.
     given_up: BTreeSet<PeerId>,
@@ -103,6 +115,7 @@ impl Dispatcher {
             probed: BTreeMap::new(),
             providers: BTreeMap::new(),
             dialled: BTreeMap::new(),
+            dials: 0,
             liars: BTreeSet::new(),
             given_up: BTreeSet::new(),
             search: None,
@@ -134,6 +147,7 @@ impl Dispatcher {
                     Ok(Event::ProviderNamed { number, provider }) if self.search == Some(number) => {
                         self.named(provider).await?;
                     }
+                    Ok(Event::PeerDisconnected { address, .. }) => self.disconnected(address).await?,
                     Ok(Event::NodesFound(found)) if found.number.is_some() && found.number == self.search => {
                         self.search = None;
                     }
@@ -239,21 +253,46 @@ impl Dispatcher {
     async fn named(&mut self, provider: Contact) -> Result<(), FetchError> {
         let is_new = self.providers.insert(provider.id, provider) != Some(provider);
         self.progress().providers = self.providers.len();
-        let known = self.exchange.peers().values().find(|peer| peer.node == provider.id).cloned();
+        // The lookup may have asked this node over a brief connection, which carries no content.
+        let known = self.exchange.peers().values().find(|peer| peer.node == provider.id && peer.is_ready()).cloned();
         if let Some(peer) = known {
             if peer.offers_content() && !self.sources.contains_key(&peer.id) && !self.given_up.contains(&peer.id) {
                 self.add_source(peer);
             }
             return Ok(());
         }
-        let is_late = self.dialled.get(&provider.id).is_none_or(|at| at.elapsed() >= DIAL_PATIENCE);
-        if (is_new || is_late) && self.dialled.len() < MAX_DIALS && !self.liars.contains(&provider.id) {
-            self.dialled.insert(provider.id, Instant::now());
-            let Contact { id, address } = provider;
-            let dialling = self.exchange.0.link.command(move |reply| Command::ConnectOnce(address, Some(id), reply));
-            dialling.await.map_err(|_| FetchError::Stopped)?;
+        let last = self.dialled.get(&provider.id);
+        let is_late = last.is_some_and(|dial| dial.at.elapsed() >= DIAL_PATIENCE);
+        // A liar can name a node at any number of addresses.
+        let is_first = (last.is_none() || is_new) && self.dials < MAX_DIALS;
+        if (is_late || is_first) && !self.liars.contains(&provider.id) {
+            self.dials += usize::from(!is_late);
+            self.dial(provider).await?;
         }
         Ok(())
+    }
+
+    async fn dial(&mut self, provider: Contact) -> Result<(), FetchError> {
+        let Contact { id, address } = provider;
+        let dial = self.dialled.entry(id).or_insert(Dial { at: Instant::now(), refusals: 0 });
+        dial.at = Instant::now();
+        let dialling = self.exchange.0.link.command(move |reply| Command::ConnectOnce(address, Some(id), reply));
+        dialling.await.map_err(|_| FetchError::Stopped)
+    }
+
+    /// A connection ended. A provider that closes one before it is a peer may have been asked by a lookup a moment ago, and take
+    /// the new connection for a second one of the same kind.
+    async fn disconnected(&mut self, address: PeerAddr) -> Result<(), FetchError> {
+        let is_dialled = |provider: &&Contact| provider.address == address && self.dialled.contains_key(&provider.id);
+        let Some(provider) = self.providers.values().find(is_dialled).copied() else { return Ok(()) };
+        let is_peer = self.exchange.peers().values().any(|peer| peer.node == provider.id && peer.is_ready());
+        match self.dialled.get_mut(&provider.id) {
+            Some(dial) if !is_peer && dial.refusals < MAX_REFUSALS && !self.liars.contains(&provider.id) => {
+                dial.refusals += 1;
+                self.dial(provider).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn add_source(&mut self, peer: Arc<Peer>) {

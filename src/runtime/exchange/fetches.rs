@@ -44,8 +44,8 @@ pub struct FetchStatus {
 struct Fetch {
     progress: Arc<Mutex<Progress>>,
     ended: watch::Receiver<Option<Result<(), FetchError>>>,
-    /// When a caller last asked.
-    asked: Arc<Mutex<Instant>>,
+    /// Until when a caller waits, or waited last.
+    awaited_until: Arc<Mutex<Instant>>,
 }
 
 /// The fetches that are under way or have ended lately.
@@ -69,7 +69,7 @@ impl Fetches {
         let (progress, mut ended) = {
             let mut all = self.lock();
             let now = Instant::now();
-            let last = |fetch: &Fetch| *fetch.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = |fetch: &Fetch| *fetch.awaited_until.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|_, fetch| fetch.ended.borrow().is_none() || last(fetch) + UNWATCHED > now);
             if !all.contains_key(&wanted) {
                 if all.values().filter(|fetch| fetch.ended.borrow().is_none()).count() >= MAX_FETCHES {
@@ -78,7 +78,9 @@ impl Fetches {
                 all.insert(wanted.clone(), begin(exchange.clone(), wanted.clone(), patience));
             }
             let fetch = all.get(&wanted)?;
-            *fetch.asked.lock().unwrap_or_else(PoisonError::into_inner) = now;
+            let mut until = fetch.awaited_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *until = (*until).max(now + wait);
+            drop(until);
             (Arc::clone(&fetch.progress), fetch.ended.clone())
         };
         let result = match tokio::time::timeout(wait, ended.wait_for(Option::is_some)).await {
@@ -96,9 +98,9 @@ impl Fetches {
 
 fn begin(exchange: Exchange, wanted: Wanted, patience: Duration) -> Fetch {
     let progress = Arc::<Mutex<Progress>>::default();
-    let asked = Arc::new(Mutex::new(Instant::now()));
+    let awaited_until = Arc::new(Mutex::new(Instant::now()));
     let (end, ended) = watch::channel(None);
-    let (shared, watched) = (Arc::clone(&progress), Arc::clone(&asked));
+    let (shared, watched) = (Arc::clone(&progress), Arc::clone(&awaited_until));
     exchange.0.runtime.clone().spawn(async move {
         let unwatched = async {
             loop {
@@ -117,7 +119,7 @@ fn begin(exchange: Exchange, wanted: Wanted, patience: Duration) -> Fetch {
         };
         end.send_replace(Some(run(&exchange, wanted, patience, shared, given_up).await));
     });
-    Fetch { progress, ended, asked }
+    Fetch { progress, ended, awaited_until }
 }
 
 async fn run(

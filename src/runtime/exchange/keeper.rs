@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::content::{ContentError, ContentStore, Put};
 use crate::ipld::Block;
 
-/// How long the store is open at a time, though nobody is known to wait for it: less than others wait.
+/// The longest time that the store stays open, even if no process is seen to wait for it. Other processes wait longer.
 const HOLD: Duration = Duration::from_secs(4);
-/// How long it may be open without a new block: others do not wait longer than this.
+/// The longest time that it stays open without a new block, so other processes wait no longer than this.
 pub(super) const REST: Duration = Duration::from_secs(1);
-/// How long blocks may wait for their names, if those before them have theirs: a command reads behind a fetch that goes on.
+/// The longest time that blocks wait for their names once earlier ones have theirs: a command can read during a fetch.
 const NAMING_INTERVAL: Duration = Duration::from_millis(200);
-/// How long it is left to others then: longer than the time between two of their tries to open it.
+/// How long the store then stays closed: longer than the interval at which other processes try to open it.
 const LEAVE: Duration = Duration::from_millis(60);
 
 /// Opens the store when it is needed.

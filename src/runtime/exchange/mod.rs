@@ -143,8 +143,13 @@ impl Peer {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it has said hello, and the connection is not brief.
+    fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+
     fn offers_content(&self) -> bool {
-        *self.ready.borrow() && *self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.is_ready() && *self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a fetch that goes on waits for its answer about a block.

@@ -32,7 +32,7 @@ pub enum Part {
 enum Role {
     /// The end of the path.
     End,
-    /// A node of a file of which only some parts are wanted: where it begins, and the size that its parent names.
+    /// A node of a file, only partly wanted: where it begins, and the size that its parent names.
     Edge { offset: u64, size: Option<u64>, depth: usize },
     /// A node of a sharded directory.
     Shard { depth: usize },

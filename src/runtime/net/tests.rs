@@ -444,6 +444,28 @@ async fn another_id_than_dialled_is_refused_and_learns_nothing() {
     assert_eq!(error.to_string(), format!("another node answers there: got node {}, expected {expected}", other.id()));
 }
 
+/// Its answer may be shorter than a message of the handshake.
+#[tokio::test]
+async fn a_dialled_server_of_http_is_recognised() {
+    let mut world = World::new(SocketLimits::default(), 8).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
+    let address = listener.local_addr().expect("it is bound");
+    let long = format!("HTTP/1.1 400 Bad Request\r\nserver: {}\r\n\r\n", "x".repeat(MESSAGE_BYTES[1]));
+    for (answer, expected) in [
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", Some(OtherParty::Http)),
+        (&long, Some(OtherParty::Http)),
+        ("220 mail.example.com ESMTP\r\n", None),
+    ] {
+        world.net.dial(address.into(), None);
+        let (mut stream, _) = listener.accept().await.expect("it is dialled");
+        stream.read_exact(&mut [0; MESSAGE_BYTES[0]]).await.expect("a first message comes");
+        stream.write_all(answer.as_bytes()).await.expect("it waits for an answer");
+        drop(stream);
+        let SocketEvent::DialFailed { found, .. } = world.next().await else { panic!("it is no node: {answer}") };
+        assert_eq!(found, expected, "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_dial_without_a_handshake_times_out() {
     let mut world = World::new(impatient(), 8).await;

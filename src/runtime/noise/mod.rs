@@ -20,7 +20,13 @@ pub enum ConnectError {
     /// The other side does not speak this protocol, or is another node.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
+    /// The other side is a server of HTTP.
+    #[error("HTTP is spoken there, as at a node's address for RPC")]
+    Http,
 }
+
+/// What an answer over HTTP begins with.
+const HTTP: &[u8] = b"HTTP/";
 
 /// The dialling side over TCP. If the other side's id is not `expected`, it does not learn this side's id.
 ///
@@ -81,9 +87,28 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(
             stream.write_all(&message).await?;
         }
         let Some(length) = handshake.awaited() else { return Ok(handshake.finish()?) };
-        stream.read_exact(&mut buffer[..length]).await?;
-        handshake.receive(&buffer[..length])?;
+        let message = read_most(stream, &mut buffer[..length]).await?;
+        let received = if message.len() < length {
+            Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+        } else {
+            handshake.receive(message).map_err(ConnectError::from)
+        };
+        received.map_err(|error| if message.starts_with(HTTP) { ConnectError::Http } else { error })?;
     }
+}
+
+/// Fills `buffer`, unless the stream ends before; answers what came.
+async fn read_most<'a, S: AsyncRead + Unpin>(stream: &mut S, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let mut length = 0;
+    while length < buffer.len() {
+        match stream.read(&mut buffer[length..]).await {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if length == 0 => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(&buffer[..length])
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@
 //! | 22 to 212 | the page's ICE password |
 //!
 //! The same text is the node's ICE password. Each STUN request of the page names the fragment and is signed with that
-//! password, which both sides then know. It is no secret from those who see the packets: what keeps them out is the
-//! handshake of the certificates, of which each side knows the other's hash.
+//! password, which both sides then know. An eavesdropper sees it in the packets. The handshake keeps eavesdroppers out:
+//! each side knows the hash of the other's certificate.
 
 use std::hash::BuildHasher;
 

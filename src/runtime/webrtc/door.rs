@@ -7,10 +7,11 @@
 //! 2. answers a check of the node, which proves that it receives what is sent to its address, and
 //! 3. begins a DTLS handshake.
 //!
-//! A request without credentials asks only where it comes from. The answer makes nothing, and is bounded in number for each
-//! host and for all, since it goes to whoever a forger names.
+//! A request without credentials asks only for its own source address. The answer leaves no state behind. A forger can
+//! direct it at any victim, so the number of answers is bounded for each host and for all.
 //!
-//! Before, a source costs a place among [`MAX_VISITORS`], of which a host has a few. Nothing here is asymmetric.
+//! Until it has a session, a source takes one of [`MAX_VISITORS`] places, and a host gets only a few of them. Nothing
+//! here is asymmetric.
 //!
 //! A browser whose node restarted, or dropped its session, does not notice as long as its checks are answered. So a
 //! session that ended is not answered again, nor is a source that goes on with a handshake that this node does not know,
@@ -278,8 +279,8 @@ fn older<'a>(oldest: Option<Entry<'a>>, next: Entry<'a>) -> Option<Entry<'a>> {
     }
 }
 
-/// Whether a record of DTLS (RFC 6347, section 4.1; RFC 9147, section 4) is one in the clear that holds a ClientHello. With
-/// a key exchange that resists quantum computers that takes two records, each of which says so.
+/// Whether a DTLS record (RFC 6347, section 4.1; RFC 9147, section 4) is in the clear and holds a ClientHello. A
+/// ClientHello with a post-quantum key exchange takes two records, and each of them says so.
 fn begins_handshake(record: &[u8]) -> bool {
     const HANDSHAKE: u8 = 22;
     const CLIENT_HELLO: u8 = 1;

@@ -95,7 +95,7 @@ fn agree<W: World>(nodes: &[usize], stage: &mut Stage<W>) -> Result<Seen, WorldE
     Ok(Seen { holds: different.len() == 1 && down.is_empty(), text })
 }
 
-/// A number of each node that is up, all of which must be within the bounds.
+/// Reads a number from each node that is up. All of them must be within the bounds.
 fn each<W: World>(
     nodes: &[usize],
     bounds: Bounds,

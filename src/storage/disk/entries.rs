@@ -1,15 +1,24 @@
 //! How a page has its entries: one after another, in the order of their keys.
 //!
-//! An entry is three lengths, the rest of its key, and its value. The lengths are that of what the key has in common with the
-//! beginning of the key before, that of the rest, and that of the value and 1. Instead of the last, 0 stands for a value that
-//! is kept elsewhere: a [`Place`] follows. Lengths take 7 bits a byte, the lowest first, and the highest bit says that more
-//! follow.
+//! An entry is some lengths, the rest of its key, and the rest of its value. The lengths are
+//!
+//! - twice that of what the key has in common with the beginning of the key before, and 1 if the value is shared,
+//! - that of the rest of the key,
+//! - that of the rest of the value and 1. Instead, 0 stands for a value that is kept elsewhere: a [`Place`] follows the key.
+//! - if the value is shared, that of what it has in common with the beginning of the last value before that is not. Coins with
+//!   one lock stand together in the order of the state, so that all but the first of them have no lock of their own.
+//!
+//! Lengths take 7 bits a byte, the lowest first, and the highest bit says that more follow.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use super::large::Place;
-use super::value::Stored;
+use super::value::{Stored, Value};
 use crate::storage::compact::{number, put_number};
+
+/// Fewest bytes that a value shares: for less it is better one that others share with.
+const LEAST_SHARED: usize = 8;
 
 /// A page that does not hold entries.
 #[derive(Debug)]
@@ -20,21 +29,34 @@ pub(super) struct Malformed;
 pub(super) struct Page {
     bytes: Vec<u8>,
     last: Vec<u8>,
+    /// Where the last value is that is not shared.
+    whole: Range<usize>,
 }
 
 impl Page {
     /// Adds an entry, whose key is greater than those before.
     pub fn push(&mut self, key: &[u8], value: Stored<'_>) {
-        let Self { bytes, last } = self;
-        let common = common(last, key);
-        let rest = &key[common..];
-        put_length(bytes, common);
+        let Self { bytes, last, whole } = self;
+        let common_key = common(last, key);
+        let rest = &key[common_key..];
+        let shared = match value {
+            Stored::Small(value) => Some(common(&bytes[whole.clone()], value)).filter(|shared| *shared >= LEAST_SHARED),
+            Stored::Large(_) => None,
+        };
+        put_length(bytes, common_key << 1 | usize::from(shared.is_some()));
         put_length(bytes, rest.len());
         match value {
             Stored::Small(value) => {
+                let value = &value[shared.unwrap_or(0)..];
                 put_length(bytes, value.len() + 1);
+                if let Some(shared) = shared {
+                    put_length(bytes, shared);
+                }
                 bytes.extend_from_slice(rest);
                 bytes.extend_from_slice(value);
+                if shared.is_none() {
+                    *whole = bytes.len() - value.len()..bytes.len();
+                }
             }
             Stored::Large(place) => {
                 put_length(bytes, 0);
@@ -42,7 +64,7 @@ impl Page {
                 bytes.extend_from_slice(&place.to_bytes());
             }
         }
-        last.truncate(common);
+        last.truncate(common_key);
         last.extend_from_slice(rest);
     }
 
@@ -57,22 +79,28 @@ impl Page {
     }
 }
 
-/// Where in a page a reader is: after an entry, whose key it has.
+/// Where in a page a reader is: at an entry, whose key and value it has, or before the first.
 #[derive(Default)]
 pub(super) struct Cursor {
+    /// Where the next entry begins.
     at: usize,
     key: Vec<u8>,
+    value: Vec<u8>,
+    /// Where the value is, if it is kept elsewhere.
+    place: Option<Place>,
+    /// Where the last value is that is not shared.
+    whole: Range<usize>,
 }
 
 impl Cursor {
-    /// Goes to the next entry of the page, and returns its value.
+    /// Goes to the next entry of the page. `false` if there is none.
     ///
     /// # Errors
     /// [`Malformed`].
-    pub fn next<'a>(&mut self, page: &'a [u8]) -> Result<Option<Stored<'a>>, Malformed> {
+    pub fn next(&mut self, page: &[u8]) -> Result<bool, Malformed> {
         let mut rest = page.get(self.at..).ok_or(Malformed)?;
         if rest.is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
         let Entry { common, key, value } = Entry::read(&mut rest).ok_or(Malformed)?;
         if common > self.key.len() {
@@ -81,12 +109,31 @@ impl Cursor {
         self.key.truncate(common);
         self.key.extend_from_slice(key);
         self.at = page.len() - rest.len();
-        Ok(Some(value))
+        self.value.clear();
+        self.place = None;
+        match value {
+            Written::Whole(value) => {
+                self.whole = self.at - value.len()..self.at;
+                self.value.extend_from_slice(value);
+            }
+            Written::Shared(shared, value) => {
+                let whole = page.get(self.whole.clone()).and_then(|whole| whole.get(..shared)).ok_or(Malformed)?;
+                self.value.extend_from_slice(whole);
+                self.value.extend_from_slice(value);
+            }
+            Written::Large(place) => self.place = Some(place),
+        }
+        Ok(true)
     }
 
     /// The key of the entry.
     pub fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    /// The value of the entry.
+    pub fn value(&self) -> Stored<'_> {
+        self.place.map_or(Stored::Small(&self.value), Stored::Large)
     }
 
     /// Where the next entry begins.
@@ -99,9 +146,9 @@ impl Cursor {
 ///
 /// # Errors
 /// [`Malformed`].
-pub(super) fn find<'a>(page: &'a [u8], key: &[u8]) -> Result<Option<Stored<'a>>, Malformed> {
-    // What the key before, which is less, has in common with the one that is looked for.
-    let (mut rest, mut known, mut length) = (page, 0, 0);
+pub(super) fn find(page: &[u8], key: &[u8]) -> Result<Option<Value>, Malformed> {
+    // What the key before, which is less, has in common with the one that is looked for; and the last value that is not shared.
+    let (mut rest, mut known, mut length, mut whole) = (page, 0, 0, &[][..]);
     while !rest.is_empty() {
         let entry = Entry::read(&mut rest).filter(|entry| entry.common <= length).ok_or(Malformed)?;
         length = entry.common + entry.key.len();
@@ -116,16 +163,19 @@ pub(super) fn find<'a>(page: &'a [u8], key: &[u8]) -> Result<Option<Stored<'a>>,
                 // A key that ends here comes before one that goes on.
                 match entry.key.get(more).cmp(&wanted.get(more)) {
                     Ordering::Less => known += more,
-                    Ordering::Equal => return Ok(Some(entry.value)),
+                    Ordering::Equal => return entry.value.after(whole).map(Some).ok_or(Malformed),
                     Ordering::Greater => return Ok(None),
                 }
             }
+        }
+        if let Written::Whole(value) = entry.value {
+            whole = value;
         }
     }
     Ok(None)
 }
 
-/// How many bytes two keys begin with alike.
+/// How many bytes two keys, or values, begin with alike.
 pub(super) fn common(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
@@ -136,18 +186,41 @@ struct Entry<'a> {
     common: usize,
     /// The rest of its key.
     key: &'a [u8],
-    value: Stored<'a>,
+    value: Written<'a>,
+}
+
+/// A value as it is written.
+enum Written<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// What comes after so many bytes of the last one that was written whole.
+    Shared(usize, &'a [u8]),
+    Large(Place),
+}
+
+impl Written<'_> {
+    /// The value after the last one that was written whole.
+    fn after(self, whole: &[u8]) -> Option<Value> {
+        Some(match self {
+            Self::Whole(value) => Value::Small(value.to_vec()),
+            Self::Shared(shared, value) => Value::Small([whole.get(..shared)?, value].concat()),
+            Self::Large(place) => Value::Large(place),
+        })
+    }
 }
 
 impl<'a> Entry<'a> {
     fn read(bytes: &mut &'a [u8]) -> Option<Self> {
         let (common, key, value) = (length(bytes)?, length(bytes)?, length(bytes)?);
+        let shared = if common & 1 == 1 { Some(length(bytes)?) } else { None };
         let key = bytes.split_off(..key)?;
-        let value = match value.checked_sub(1) {
-            None => Stored::Large(Place::read(bytes)?),
-            Some(length) => Stored::Small(bytes.split_off(..length)?),
+        let value = match (value.checked_sub(1), shared) {
+            (None, None) => Written::Large(Place::read(bytes)?),
+            (None, Some(_)) => return None,
+            (Some(length), None) => Written::Whole(bytes.split_off(..length)?),
+            (Some(length), Some(shared)) => Written::Shared(shared, bytes.split_off(..length)?),
         };
-        Some(Self { common, key, value })
+        Some(Self { common: common >> 1, key, value })
     }
 }
 
@@ -155,8 +228,16 @@ fn put_length(bytes: &mut Vec<u8>, length: usize) {
     put_number(bytes, length as u64);
 }
 
+#[inline]
 fn length(bytes: &mut &[u8]) -> Option<usize> {
-    number(bytes)?.try_into().ok()
+    match bytes.split_first() {
+        // As nearly all are.
+        Some((byte, rest)) if *byte < 0x80 => {
+            *bytes = rest;
+            Some(usize::from(*byte))
+        }
+        _ => number(bytes)?.try_into().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -168,9 +249,17 @@ mod tests {
 
     use super::*;
 
-    /// Keys of which many begin alike, and some are the beginning of others.
+    /// Keys that often begin alike; some are the beginning of others.
     fn keys() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![vec(0u8..2, 0..8), vec(0u8..2, 120..140)]
+    }
+
+    /// Values; many begin alike.
+    fn values() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            vec(any::<u8>(), 0..200),
+            (0usize..40, vec(0u8..2, 0..4)).prop_map(|(length, end)| [vec![1; length], end].concat())
+        ]
     }
 
     fn page_of(entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Page {
@@ -182,18 +271,17 @@ mod tests {
     proptest! {
         #[test]
         fn each_entry_of_a_page_is_found_and_nothing_else_is(
-            entries in btree_map(keys(), vec(any::<u8>(), 0..200), 0..40),
+            entries in btree_map(keys(), values(), 0..40),
             others in vec(keys(), 0..40),
         ) {
             let page = page_of(&entries);
             for key in entries.keys().chain(&others) {
                 let found = find(page.bytes(), key).unwrap();
-                let found = found.map(|value| matches!(value, Stored::Small(value) if value == &entries[key][..]));
-                prop_assert_eq!(found, entries.get(key).map(|_| true));
+                prop_assert_eq!(found, entries.get(key).cloned().map(Value::Small));
             }
             let (mut cursor, mut seen) = (Cursor::default(), BTreeMap::new());
-            while let Some(value) = cursor.next(page.bytes()).unwrap() {
-                let Stored::Small(value) = value else { panic!("no large value was put") };
+            while cursor.next(page.bytes()).unwrap() {
+                let Stored::Small(value) = cursor.value() else { panic!("no large value was put") };
                 seen.insert(cursor.key().to_vec(), value.to_vec());
             }
             prop_assert_eq!(cursor.at(), page.bytes().len());
@@ -203,7 +291,7 @@ mod tests {
         /// A page is checked before it is read, so damage is told by its checksum. Still, whatever is read does no harm.
         #[test]
         fn what_is_no_page_is_told(
-            entries in btree_map(keys(), vec(any::<u8>(), 0..20), 1..10),
+            entries in btree_map(keys(), values(), 1..10),
             at in any::<prop::sample::Index>(),
             byte in any::<u8>(),
             key in keys(),
@@ -212,7 +300,7 @@ mod tests {
             let cut = &page.bytes()[..page.bytes().len() - 1];
             let all = |page: &[u8]| {
                 let mut cursor = Cursor::default();
-                while cursor.next(page)?.is_some() {}
+                while cursor.next(page)? {}
                 Ok::<_, Malformed>(())
             };
             prop_assert!(all(cut).is_err(), "cut");

@@ -27,7 +27,7 @@ use crate::storage::schema::{
     BlockKey, FILES_DIGEST, HeaderRecord, HistoryEntry, SCHEMA_DIGEST, SCHEMA_VERSION, Status, TxLocation,
 };
 use crate::storage::{
-    Batch, BuriedHeader, Database, Edge, HashChanges, HeaderGap, MemoryStore, StateBase, StateHead, StateLoad, Store,
+    Batch, Burials, BuriedHeader, Database, Edge, HeaderGap, MemoryStore, StateBase, StateHead, StateLoad, Store,
     TreeRoot,
 };
 
@@ -65,11 +65,19 @@ fn one_of_each() -> Batch {
     }
     let at = BlockKey { height: Height::from_u32(0x0102_0304), hash };
     let buried = BuriedHeader { header, tx_count: 0x1f20, transactions: 0x2122_2324_2526, work };
-    let mut hashes = HashChanges::default();
+    let mut burials = Burials::default();
     let below = BlockKey { height: Height::from_u32(0x0102_0303), hash };
-    batch.bury(&below, 0x00ff, &buried, Height::GENESIS);
-    hashes.add(&Database::new(Arc::new(MemoryStore::new())), &below).unwrap();
-    hashes.stage(&mut batch);
+    batch.bury(&below, 0x00ff, Height::GENESIS);
+    // One that follows from another.
+    let second = Header { previous: hash, ..header };
+    let transactions = buried.transactions + 0x0102;
+    let second = BuriedHeader { header: second, tx_count: 0x0102, transactions, work: work + work };
+    let db = Database::new(Arc::new(MemoryStore::new()));
+    for (height, buried) in [(0x0102_0301, buried), (0x0102_0302, second)] {
+        let at = BlockKey { height: Height::from_u32(height), hash: buried.header.hash() };
+        burials.add(&db, &at, &buried).unwrap();
+    }
+    burials.stage(&mut batch);
     batch.put_tree_root(&TreeRoot { height: at.height, place: 0x0100, first_time: 0x2728_292a });
     let missing = HeaderGap {
         from: Height::from_u32(0x2b2c),

@@ -98,8 +98,7 @@ impl Pages {
     /// The tree's, the file's, or [`StoreError::Corrupt`]. So for all below.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         let Some(Found { page, .. }) = self.at_or_after(&name(key))? else { return Ok(None) };
-        let found = entries::find(&page, key).map_err(|Malformed| self.malformed())?;
-        Ok(found.map(Stored::to_value))
+        entries::find(&page, key).map_err(|Malformed| self.malformed())
     }
 
     /// The entries not before `from` in the page of that key, and the last key that this page is for; `None` if it is for all
@@ -125,10 +124,10 @@ impl Pages {
         let after = previous.as_deref().and_then(last_key);
         let mut found = Vec::new();
         let mut entries = Cursor::default();
-        while let Some(value) = self.next(&mut entries, &page)? {
+        while self.next(&mut entries, &page)? {
             let key = entries.key();
             if key < before && after.is_none_or(|after| key > after) {
-                found.push((key.to_vec(), value.to_value()));
+                found.push((key.to_vec(), entries.value().to_value()));
             }
         }
         Ok((found, previous.filter(|name| last_key(name).is_some())))
@@ -190,23 +189,23 @@ impl Pages {
             let last = last_key(&name);
             let mut page = Page::default();
             let mut entries = Cursor::default();
-            let mut kept = self.next(&mut entries, &old)?;
+            let mut is_kept = self.next(&mut entries, &old)?;
             while let Some(Change { key, value, .. }) = changes.next_if(|next| last.is_none_or(|last| next.key <= last))
             {
-                while let Some(value) = kept.filter(|_| entries.key() < key) {
-                    page.push(entries.key(), value);
-                    kept = self.next(&mut entries, &old)?;
+                while is_kept && entries.key() < key {
+                    page.push(entries.key(), entries.value());
+                    is_kept = self.next(&mut entries, &old)?;
                 }
-                if kept.is_some() && entries.key() == key {
-                    kept = self.next(&mut entries, &old)?;
+                if is_kept && entries.key() == key {
+                    is_kept = self.next(&mut entries, &old)?;
                 }
                 if let Some(value) = value {
                     page.push(key, value);
                 }
             }
-            while let Some(value) = kept {
-                page.push(entries.key(), value);
-                kept = self.next(&mut entries, &old)?;
+            while is_kept {
+                page.push(entries.key(), entries.value());
+                is_kept = self.next(&mut entries, &old)?;
             }
             if page.bytes() != old {
                 writing.replaced.extend(extent);
@@ -228,9 +227,9 @@ impl Pages {
         while let Some(Found { name, page: old, extent }) = self.at_or_after(&from)? {
             let mut page = Page::default();
             let mut entries = Cursor::default();
-            while let Some(value) = self.next(&mut entries, &old)? {
+            while self.next(&mut entries, &old)? {
                 if before.as_ref().is_none_or(|before| entries.key() > &before[..]) {
-                    page.push(entries.key(), value);
+                    page.push(entries.key(), entries.value());
                 }
             }
             if page.bytes() != old {
@@ -267,8 +266,8 @@ impl Pages {
         Ok(space)
     }
 
-    /// The value of the next entry of a page.
-    fn next<'a>(&self, entries: &mut Cursor, page: &'a [u8]) -> Result<Option<Stored<'a>>, StoreError> {
+    /// Goes to the next entry of a page, if there is one.
+    fn next(&self, entries: &mut Cursor, page: &[u8]) -> Result<bool, StoreError> {
         entries.next(page).map_err(|Malformed| self.malformed())
     }
 
@@ -312,12 +311,14 @@ impl<'a> Writing<'a> {
             let (mut part, mut begin, mut entries) = (Page::default(), 0, Cursor::default());
             loop {
                 let at = entries.at();
-                let Some(value) = self.pages.next(&mut entries, bytes)? else { break };
+                if !self.pages.next(&mut entries, bytes)? {
+                    break;
+                }
                 if at - begin >= length && bytes.len() - at >= length / 2 {
                     self.put(self::name(between(part.last(), entries.key())), part.bytes())?;
                     (part, begin) = (Page::default(), at);
                 }
-                part.push(entries.key(), value);
+                part.push(entries.key(), entries.value());
             }
             self.put(name.to_vec(), part.bytes())?;
         } else {
@@ -415,9 +416,9 @@ impl PageScan {
     /// # Errors
     /// [`StoreError::Corrupt`], of the store with these pages.
     pub fn next(&mut self, pages: &Pages) -> Result<Option<(&[u8], Stored<'_>)>, StoreError> {
-        while let Some(value) = pages.next(&mut self.entries, &self.page)? {
+        while pages.next(&mut self.entries, &self.page)? {
             if self.entries.key() >= &self.from[..] {
-                return Ok(Some((self.entries.key(), value)));
+                return Ok(Some((self.entries.key(), self.entries.value())));
             }
         }
         Ok(None)

@@ -124,7 +124,7 @@ fn pages_that_become_empty_go() {
     for height in 0..50 {
         let mut batch = Batch::default();
         for n in 0..200 {
-            batch.put_new(key(height, n), [height as u8; 40]);
+            batch.put_new(key(height, n), [n as u8; 40]);
             if let Some(before) = height.checked_sub(2) {
                 batch.delete(key(before, n));
             }
@@ -146,7 +146,7 @@ fn scan_while_pages_change(is_back: bool, seen_before: usize) {
     let store = open(dir.path(), LAZY).unwrap();
     let key = |n: u32, rest: &[u8]| [&[7][..], &n.to_be_bytes(), rest].concat();
     let mut batch = Batch::default();
-    (0..KEYS).for_each(|n| batch.put_new(key(n, &[]), [1; 60]));
+    (0..KEYS).for_each(|n| batch.put_new(key(n, &[]), [n as u8; 60]));
     store.commit(batch).unwrap();
     store.flush().unwrap();
     let goes = |n: u32| (100..250).contains(&n) || (400..500).contains(&n);
@@ -157,7 +157,7 @@ fn scan_while_pages_change(is_back: bool, seen_before: usize) {
             for n in 0..KEYS {
                 match goes(n) {
                     true => batch.delete(key(n, &[])),
-                    false => batch.put_new(key(n, &[1]), [2; 60]),
+                    false => batch.put_new(key(n, &[1]), [n as u8; 60]),
                 }
             }
             store.commit(batch).unwrap();

@@ -138,8 +138,8 @@ fn rules_that_depend_on_the_tip_blame_no_peer() {
     let blame = |tx: &Transaction| {
         world.pool.test(tx, &world.chain, UnixTime::from_secs(world.now)).expect_err("refused").blame()
     };
-    assert_eq!(blame(&spend(&world.params, &[a], &[VALUE], |tx| tx.lock_height = Height::from_u32(9))), Blame::Nobody);
-    assert_eq!(blame(&world.spend(&[a], &[VALUE])), Blame::Nobody, "no fee");
+    assert_eq!(blame(&spend(&world.params, &[a], &[VALUE], |tx| tx.lock_height = Height::from_u32(9))), Blame::None);
+    assert_eq!(blame(&world.spend(&[a], &[VALUE])), Blame::None, "no fee");
     assert_eq!(blame(&world.spend(&[a], &[VALUE * 2])), Blame::Peer, "out of nothing");
     assert_eq!(blame(&other_network(a)), Blame::Peer);
 }

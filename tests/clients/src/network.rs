@@ -24,8 +24,8 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the network with the program that the variable CAIRN names, mines blocks, and makes two payments, of which one
-    /// is mined.
+    /// Starts the network with the program that the variable CAIRN names, mines blocks, and makes two payments. It
+    /// mines one of them.
     ///
     /// # Panics
     /// If any of this fails.

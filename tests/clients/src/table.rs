@@ -13,7 +13,7 @@ const HEADING: &str = "## Typed clients";
 /// methods that are not there yet at its end.
 ///
 /// # Errors
-/// Which rows differ and are not written, and which do not say why a client fails, which nobody else can write.
+/// Which rows differ and are not written, and which do not say why a client fails: a person has to write that.
 pub fn compare(clients: &[Outcomes]) -> Result<usize, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rpc.md");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -136,8 +136,8 @@ pub enum Blame {
     Peer,
     /// This node: a full disk, a damaged store.
     Local,
-    /// No one: the nodes' clocks or views of the chain differ.
-    Nobody,
+    /// Neither: the nodes' clocks or views of the chain differ.
+    None,
 }
 
 /// What a broken rule says about the block whose hash the body was sent under.
@@ -156,7 +156,7 @@ impl RuleError {
     pub fn blame(&self) -> Blame {
         match self.verdict() {
             Verdict::BodyMismatch | Verdict::Invalid => Blame::Peer,
-            Verdict::NotYet => Blame::Nobody,
+            Verdict::NotYet => Blame::None,
         }
     }
 

@@ -110,7 +110,7 @@ impl FileBuilder {
         Self { options: *options, metadata, held: Vec::new(), has_blocks: false, slabs: Slabs::default(), tree }
     }
 
-    /// Takes the next bytes of the file: best [`BATCH_BYTES`] at a time, of which few are copied, but for the blocks.
+    /// Takes the next bytes of the file, best [`BATCH_BYTES`] at a time: it then copies few, but for the blocks.
     ///
     /// # Errors
     /// Those of `sink`, after which the builder is of no use.
@@ -173,7 +173,7 @@ impl FileBuilder {
         (Codec::DAG_PB, [[head, before.into_owned()].concat().into(), bytes, after])
     }
 
-    /// Makes leaves of chunks, of which only the last may be shorter than the others.
+    /// Makes leaves of chunks. Only the last chunk may be shorter than the others.
     fn make_leaves<E>(&mut self, bytes: &[u8], sink: &mut impl FnMut(Block) -> Result<(), E>) -> Result<(), E> {
         let size = self.options.chunk_size.bytes();
         let alignment = if size < MIN_ALIGNED { 1 } else { LEAF_ALIGNMENT };

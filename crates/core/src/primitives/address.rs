@@ -1,6 +1,6 @@
 //! Addresses: bech32m (BIP-350) of the 32 bytes of a public key, under the network's prefix.
 
-use bech32::primitives::decode::CheckedHrpstring;
+use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
 use bech32::{Bech32m, Hrp};
 
 use zeroize::Zeroizing;
@@ -112,8 +112,12 @@ pub fn is_valid_prefix(prefix: &str) -> bool {
     (1..=20).contains(&prefix.len()) && prefix.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// Joins the whole chain of causes: bech32's outer errors alone say too little.
-fn describe(error: &dyn std::error::Error) -> String {
+/// Joins the whole chain of causes: bech32's outer errors alone say too little. Of a wrong checksum they say too much.
+fn describe(error: &CheckedHrpstringError) -> String {
+    if matches!(error, CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_))) {
+        return "its checksum is wrong, so a character is mistyped or missing".to_owned();
+    }
+    let error: &dyn std::error::Error = error;
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -5,9 +5,9 @@ use unsigned_varint::decode::{self, Error};
 /// The number that `bytes` begin with, and what follows it.
 ///
 /// # Errors
-/// If the bytes end in the middle, the number has more than 64 bits, or it is not in its shortest form. The library takes
-/// ten bytes of which the last has bits without room, and drops those (`unsigned-varint` 0.8.0), so that one number would
-/// have many forms.
+/// If the bytes end in the middle, the number has more than 64 bits, or it is not in its shortest form. The library
+/// (`unsigned-varint` 0.8.0) takes ten bytes even if the last has bits beyond the 64th, and drops these, so one number
+/// would have many forms.
 pub fn read(bytes: &[u8]) -> Result<(u64, &[u8]), Error> {
     let (number, rest) = decode::u64(bytes)?;
     if bytes.len() - rest.len() == 10 && bytes[9] > 1 {

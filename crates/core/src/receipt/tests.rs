@@ -33,7 +33,7 @@ fn mine_on(previous: BlockHash, time: u32, merkle_root: MerkleRoot) -> Header {
     mine(Header { version: 1, previous, merkle_root, time, bits: GenesisSpec::regtest().bits, nonce: 0 })
 }
 
-/// `length` headers, of which that at `height` commits to `txids`.
+/// `length` headers; the one at `height` commits to `txids`.
 fn headers(params: &Params, length: u32, height: Height, txids: &[Txid]) -> Vec<Header> {
     let mut previous = params.genesis_hash;
     let mut headers = Vec::new();

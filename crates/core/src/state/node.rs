@@ -102,8 +102,7 @@ impl Node {
     }
 }
 
-/// A node with two children: the keys below share the bits of `prefix`, of which the next is 0 on the left and 1 on the
-/// right.
+/// A node with two children. The keys below share the bits of `prefix`; the next bit is 0 on the left, 1 on the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inner {
     /// All bits that the keys below have in common, fewer than [`Key::BITS`].

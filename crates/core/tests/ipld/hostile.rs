@@ -140,7 +140,7 @@ fn entries_of_another_kind() {
     assert_eq!(blocks.read(directory, 0..9), kind(directory, "a directory", "a file"));
     assert_eq!(blocks.list(file).map(|_| ()), kind(file, "a file", "a directory").map(|_| ()));
     assert_eq!(blocks.list(link).map(|_| ()), kind(link, "a symbolic link", "a directory").map(|_| ()));
-    // What has no names need not be here, and nobody asks for it.
+    // A block that has no names need not be here, and is not asked for.
     let nowhere = Blocks::default();
     let header = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[0; 80]).unwrap();
     for cid in [file, header] {

@@ -238,7 +238,7 @@ fn blame_and_verdict() {
             "Encoding" | "WrongMerkleRoot" | "MutatedMerkleTree" | "NodeSizedTransaction" | "EmptyBlock" => {
                 (Verdict::BodyMismatch, Blame::Peer)
             }
-            "TimeTooNew" => (Verdict::NotYet, Blame::Nobody),
+            "TimeTooNew" => (Verdict::NotYet, Blame::None),
             _ => (Verdict::Invalid, Blame::Peer),
         };
         assert_eq!((error.verdict(), error.blame()), expected, "{}", case.name);

@@ -39,6 +39,47 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Where two states differ by some coins, the nodes over a range tell exactly in which ranges they do.
+    #[test]
+    fn coins_are_compared_with_the_nodes_over_them(
+        before in vec(some_leaf(), 0..120),
+        gone in vec(any::<prop::sample::Index>(), 0..4),
+        other in vec((any::<prop::sample::Index>(), 0..3), 0..2),
+        come in vec(some_leaf(), 0..4),
+        ranges in vec(some_range(), 1..12),
+    ) {
+        let before = coins(before);
+        let mut now = before.clone();
+        for index in gone.iter().filter(|_| !before.is_empty()) {
+            now.remove(index.get(&before.keys().copied().collect::<Vec<_>>()));
+        }
+        for (index, part) in other.iter().filter(|_| !before.is_empty()) {
+            if let Some(leaf) = now.get_mut(index.get(&before.keys().copied().collect::<Vec<_>>())) {
+                match part {
+                    0 => leaf.value = Amount::from_grains(leaf.value.as_grains() + 1),
+                    1 => leaf.height = leaf.height.next(),
+                    _ => leaf.coinbase ^= true,
+                }
+            }
+        }
+        now.extend(coins(come));
+        let (id, table) = (id(&now), table(&now));
+        for range in ranges.into_iter().chain([KeyRange::ALL]) {
+            let [(old, _), (new, _)] = [&before, &now].map(|coins| within(coins, &range));
+            let (_, _, proof) = prove(&table, &range);
+            prop_assert_eq!(id.is_all_of(&range, &old, &proof), Ok(old == new), "{} and {} coins", old.len(), new.len());
+            prop_assert_eq!(id.is_all_of(&range, &new, &proof), Ok(true));
+            let turned: Vec<Leaf> = new.iter().rev().copied().collect();
+            prop_assert_eq!(id.is_all_of(&range, &turned, &proof), Ok(new.len() < 2));
+            let twice: Vec<Leaf> = new.iter().flat_map(|leaf| [*leaf; 2]).collect();
+            prop_assert_eq!(id.is_all_of(&range, &twice, &proof), Ok(new.is_empty()));
+        }
+    }
+}
+
 /// A transaction's id as if it were drawn.
 fn drawn(n: u32) -> OutPoint {
     OutPoint { txid: Txid::of(&n.to_le_bytes()), index: 0 }
@@ -107,7 +148,7 @@ fn outputs_of_one_transaction_stand_by_their_index() {
     }
 }
 
-/// Somebody who makes transactions until their ids begin alike lengthens a path, and no more.
+/// An attacker who makes transactions until their ids begin alike lengthens a path, and no more.
 #[test]
 fn alike_ids_make_a_longer_proof() {
     let alike = |bit: usize| {

@@ -2,6 +2,7 @@
 
 import { payee } from "./blocks.js";
 import { addressName, amount, blockName, el, facts, notice, pages, replace, transactionName, whole } from "./dom.js";
+import { isHash } from "./encoding.js";
 import { bytes, count, difficulty, inCoins, moment, plural } from "./format.js";
 import { watch } from "./live.js";
 import { ask, call } from "./rpc.js";
@@ -22,8 +23,13 @@ export const title = (name) => (/^\d+$/.test(name) ? `Block ${name}` : `Block �
 
 export function show(place, name, signal, failed) {
   const part = { at: 0 };
+  const isHeight = /^\d{1,10}$/.test(name);
+  if (!isHeight && !isHash(name)) {
+    replace(place, el("h1", null, "Block"), notice(`“${name}” names no block: a hash has 64 hex digits, and a height is a number.`));
+    return;
+  }
   watch(["tip"], signal, async () => {
-    const hash = /^\d{1,10}$/.test(name) ? await ask("getblockhash", Number(name)) : name;
+    const hash = isHeight ? await ask("getblockhash", Number(name)) : name;
     const header = hash && (await ask("getblockheader", hash));
     // What the coins spent are worth is known once; confirmations come with the header.
     const block = header && (await read(hash));

@@ -74,6 +74,10 @@ async function block(place, cid, signal) {
   const providers = el("p", { role: "status" }, "Asking the network who has it…");
   const heading = [el("h1", null, "Block of content")];
   const found = await get(`/ipfs/${encodeURIComponent(cid)}?format=raw`);
+  if (found.status === 400) {
+    replace(place, ...heading, notice((await found.text()).trim().slice(0, 300)));
+    return;
+  }
   if (found.status === 404) replace(place, ...heading, facts(["CID", whole(cid)]), notice("This node does not have the block."), providers);
   else if (!found.ok) throw new Error((await found.text()).slice(0, 300));
   else {

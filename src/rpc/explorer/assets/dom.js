@@ -105,8 +105,16 @@ export function table(caption, columns, rows) {
     el("thead", { role: "rowgroup" }, head), el("tbody", { role: "rowgroup" }, rows.map(row)));
 }
 
-/** A table that is shown part by part. `part` is kept by the caller between two drawings: `{at}`, from 0. */
+/** A table that is shown part by part, as in `parts`. */
 export function pages(part, size, caption, columns, items, row) {
+  return parts(part, size, caption, items, (shown) => table(caption, columns, shown.map(row)));
+}
+
+/**
+ * A list that is shown part by part by `show(items, from)`. `part` is kept by the caller between two drawings: `{at}`, from
+ * 0. `moved` is called when another part was chosen.
+ */
+export function parts(part, size, caption, items, show, moved = () => {}) {
   const place = el("div");
   const draw = () => {
     part.at = Math.max(0, Math.min(part.at, Math.ceil(items.length / size) - 1));
@@ -118,9 +126,10 @@ export function pages(part, size, caption, columns, items, row) {
         part.at += by;
         draw();
         place.scrollIntoView({ block: "start" });
+        moved();
       },
     }, text);
-    replace(place, table(caption, columns, shown.map(row)),
+    replace(place, show(shown, from),
       items.length > size && el("p", { class: "controls" }, go(-1, "Previous"), go(1, "Next"),
         el("span", { class: "fine", role: "status" }, `${count(from + 1)} to ${count(from + shown.length)} of ${count(items.length)}`)));
   };

@@ -78,3 +78,6 @@ export const difficultyOf = (target) => Number(0xffffn << 208n) / Number(target)
 export const numberOf = (bytes) => BigInt(`0x${showHash(bytes)}`);
 
 export const showTarget = (target) => target.toString(16).padStart(64, "0");
+
+/** Whether a text has the form of a block's hash or a transaction's id. */
+export const isHash = (text) => /^[0-9a-fA-F]{64}$/.test(text);

@@ -70,7 +70,7 @@ function reconnect() {
   connect();
 }
 
-/** Begins to listen. A page that nobody looks at does not: browsers allow few connections to one server. */
+/** Begins to listen. A hidden page does not: browsers allow few connections to one server. */
 export function start() {
   connect();
   document.addEventListener("visibilitychange", () => {

@@ -7,7 +7,7 @@ import { watch } from "./live.js";
 import { call, callAsOwner, callAsOwnerWithin, ownerKey, setOwnerKey } from "./rpc.js";
 
 const TRIES = 2_000_000; // Hashes in a call: less than a second.
-const MOST_HASHES = 2 ** 32; // Above this, one computer finds no block while somebody waits.
+const MOST_HASHES = 2 ** 32; // Above this, one computer finds no block while the owner waits.
 const HASHES_OF_DIFFICULTY_1 = 2 ** 32;
 const PAUSED = -1; // The code of what is refused for want of a node that runs.
 const GRAINS = 100_000_000;
@@ -17,25 +17,23 @@ export const title = () => "Owner";
 
 export function show(place, _, signal, failed) {
   const said = el("p", { class: "said", role: "status" });
+  const unread = el("p", { role: "status" }); // Why the node could not be read. What an action has said stays.
   const parts = el("div");
   const typed = new Map(); // What was typed into each field.
   let drawn = null;
+  let begun = 0, ended = 0; // Actions. The parts are busy until they show what the last one has led to.
+  let isPressed = false; // A button that is drawn anew between press and release is not clicked.
   const again = () => dispatchEvent(new Event("hashchange"));
   if (ownerKey() === null) {
     replace(place, el("h1", null, "Owner"), signIn("These controls are the owner's.", again, said), said);
     return;
   }
   /** Credentials that are refused are forgotten. */
-  const owned = async (work) => {
-    try {
-      return await work();
-    } catch (error) {
-      replace(said, error.message);
-      if (error.code === 401) {
-        setOwnerKey(null);
-        again();
-      }
-      return null;
+  const refused = (error) => {
+    replace(said, error.message);
+    if (error.code === 401) {
+      setOwnerKey(null);
+      again();
     }
   };
   /** A button that does something, once at a time, and says what came of it. */
@@ -44,12 +42,18 @@ export function show(place, _, signal, failed) {
     onclick: async (event) => {
       const { target } = event;
       target.disabled = true;
+      begun += 1;
+      parts.setAttribute("aria-busy", "true");
       replace(said, "…");
-      const done = await owned(work);
-      if (done !== null) replace(said, done);
+      try {
+        replace(said, await work());
+      } catch (error) {
+        refused(error);
+      }
       target.disabled = false;
       drawn = null;
-      await run();
+      ended += 1;
+      run();
     },
   }, label);
   const part = (heading, ...content) => el("section", { class: "owners" }, el("h2", null, heading), content);
@@ -75,7 +79,7 @@ export function show(place, _, signal, failed) {
         const [hash] = await callAsOwner("generatetoaddress", 1, payee.value.trim(), TRIES);
         if (hash) return ["Mined ", blockName(hash)];
       }
-      return null;
+      return "";
     };
     const isQuick = mining.next.difficulty * HASHES_OF_DIFFICULTY_1 <= MOST_HASHES;
     return part("Mining", facts(
@@ -122,7 +126,7 @@ export function show(place, _, signal, failed) {
     field, el("p", { class: "controls" }, button("take", "Take a snapshot", async () => (await callAsOwner("takesnapshot", name.value.trim()), `${name.value.trim()} is taken.`))));
   };
 
-  replace(place, el("h1", null, "Owner"), said, parts);
+  replace(place, el("h1", null, "Owner"), said, unread, parts);
   const run = watch(["tip", "peer"], signal, async () => {
     // A paused node says only that it is.
     const unlessPaused = (error) => {
@@ -130,14 +134,35 @@ export function show(place, _, signal, failed) {
       return null;
     };
     const asked = [call("getlinks"), call("getmininginfo").catch(unlessPaused), callAsOwner("listsnapshots").catch(unlessPaused)];
-    const [links, mining, snapshots] = await owned(() => Promise.all(asked)) ?? [];
-    if (signal.aborted || !links) return;
+    const known = ended;
+    let answers;
+    try {
+      answers = await Promise.all(asked);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error.code === 401) refused(error);
+      else replace(unread, error.message);
+      return;
+    }
+    if (signal.aborted) return;
+    replace(unread);
+    const [links, mining, snapshots] = answers;
     const seen = JSON.stringify([mining?.generate, mining?.address, mining?.next, links.nodes.map((node) => [node.name, node.paused, node.height]), snapshots]);
-    // What somebody is typing stays as it is.
+    if (isPressed) return;
+    if (begun === ended && known === ended) parts.removeAttribute("aria-busy");
+    // What is being typed stays as it is.
     if (seen === drawn || document.activeElement.matches("input") && parts.contains(document.activeElement)) return;
     drawn = seen;
     replace(parts, mining && miner(mining), links.managed && [faucet(), fork(links)], links.chaos && [nodes(links), snapshots && kept(snapshots)]);
   }, failed);
+  parts.addEventListener("pointerdown", ({ button }) => { isPressed = button === 0; });
+  for (const end of ["pointerup", "pointercancel"]) {
+    addEventListener(end, () => {
+      if (!isPressed) return;
+      isPressed = false;
+      setTimeout(run); // After the click, which comes next.
+    }, { signal });
+  }
   const timer = setInterval(run, 5_000);
   signal.addEventListener("abort", () => clearInterval(timer));
 }

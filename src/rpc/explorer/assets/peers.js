@@ -22,13 +22,13 @@ export function show(place, _, signal, failed) {
   signal.addEventListener("abort", () => clearInterval(timer));
 }
 
-/** A page in a browser, a client that serves nobody, or a node. */
+/** A page in a browser, a client that serves no peer, or a node. */
 function kind(peer) {
   if (peer.transport === "webrtc") return "browser";
   return peer.servicesnames.length > 0 ? "node" : "client";
 }
 
-/** A browser's address is long, most of it the hash of a certificate that nobody else knows it by. */
+/** A browser's address is long: most of it is the hash of a certificate by which no other peer knows it. */
 function short(address) {
   const [, family, ip, , port] = address.split("/");
   if (port === undefined) return address;

@@ -1,7 +1,7 @@
 // One field for heights, hashes, ids and addresses, whole or in part.
 
 import { el } from "./dom.js";
-import { hash, fromHex, showHash } from "./encoding.js";
+import { hash, fromHex, isHash, showHash } from "./encoding.js";
 import { count, plural } from "./format.js";
 import { ask, call } from "./rpc.js";
 
@@ -17,7 +17,7 @@ async function resolve(text) {
     const hash = await ask("getblockhash", Number(text));
     return hash && `#/block/${hash}`;
   }
-  if (/^[0-9a-fA-F]{64}$/.test(text)) {
+  if (isHash(text)) {
     const id = text.toLowerCase();
     const [block, transaction] = await Promise.all([ask("getblockheader", id), ask("getrawtransaction", id, 0)]);
     return block ? `#/block/${id}` : transaction && `#/tx/${id}`;
@@ -27,10 +27,12 @@ async function resolve(text) {
   return address?.isvalid ? `#/address/${address.address}` : null;
 }
 
+const LEAST = 4; // Digits of a part. Fewer fit too many names.
+
 /** Digits of a hash's beginning or end, as people copy them from a list: `[isRight]`, or null. */
 function partOf(text) {
   const [, before, start, after, end] = /^(…?)([0-9a-f]{0,63})(…?)([0-9a-f]{0,63})$/.exec(text.toLowerCase()) ?? [];
-  if (start === undefined || start.length + end.length < 4) return null;
+  if (start === undefined || start.length + end.length < LEAST) return null;
   if (after) return (name) => name.startsWith(start) && name.endsWith(end);
   return before ? (name) => name.endsWith(start) : (name) => name.startsWith(start) || name.endsWith(start);
 }
@@ -58,7 +60,7 @@ async function lookThrough(isRight) {
 
 function choice(found) {
   const shown = found.slice(0, MOST_SHOWN).map(({ href, name, label }) => el("li", null, el("a", { href, class: "mono long" }, name), ` ${label}`));
-  return [el("p", null, `${plural(found.length, "name")} fit${found.length > MOST_SHOWN ? `, of which these are the first ${MOST_SHOWN}` : ""}:`), el("ul", null, shown)];
+  return [el("p", null, `${plural(found.length, "name")} fit${found.length > MOST_SHOWN ? `; these are the first ${MOST_SHOWN}` : ""}:`), el("ul", null, shown)];
 }
 
 export function start() {
@@ -82,11 +84,13 @@ export function start() {
         return;
       }
       const isRight = partOf(text);
+      const digits = text.replaceAll("…", "");
       if (isRight) found.textContent = "Looking through recent blocks…";
       const names = isRight ? await lookThrough(isRight) : [];
       if (names.length === 1) go(names[0].href);
       else if (names.length > 1) found.replaceChildren(...choice(names));
       else if (isRight) found.textContent = `No whole name, and no part of one among the waiting transactions, the newest ${count(HEADERS)} blocks, and the transactions of the newest ${BLOCKS}.`;
+      else if (/^[0-9a-f…]+$/i.test(text) && digits.length < LEAST && !/^\d+$/.test(text)) found.textContent = `A part of a hash or an id needs ${LEAST} digits at least.`;
       else found.textContent = "This node knows no block, transaction or address of that name.";
     } catch (error) {
       found.textContent = `The search failed: ${error.message}`;

@@ -8,7 +8,7 @@ const MOST_READ = 60; // Transactions read in search of one spender.
 
 /**
  * What became of output `n` of a transaction: `"unspent"`, the id of the transaction that spends it, `"spent"` if that is
- * not found within a few pages of the address's history, or null for an output that nobody can spend.
+ * not found within a few pages of the address's history, or null for an output that cannot be spent.
  */
 export async function fate(tx, n) {
   const { value, scriptPubKey } = tx.vout[n];

@@ -101,7 +101,7 @@ function conclude(verdict, outcome, millis, changed) {
 /** What this check leaves to be trusted. */
 export function caveat() {
   return el("p", { class: "fine" }, "Every hash is computed by this browser. What stays to be trusted is the genesis block that this node names, and that difficulty followed the rule: ",
-    el("code", null, "cairn proof verify"), " checks both from genesis.json alone.");
+    el("code", null, "cairn proof verify"), " and ", el("a", { href: "verify.html" }, "verify.html"), " check both from this network's genesis.json, which verify.html must be given. If you do not trust this node, take the program or the page from Cairn's sources.");
 }
 
 /** The view: a receipt from a file or the clipboard. */

@@ -2,8 +2,9 @@
 
 /** Bytes of a message on a data channel. */
 const FRAME = 16 * 1024;
-/** Connections to nodes at a time: a browser counts closed ones for a while. */
-const MAX_CONNECTIONS = 8;
+/** Connections to nodes at a time, with eight that are remembered, two that are found, and four that have content: a browser
+ * counts closed ones for a while. */
+const MAX_CONNECTIONS = 16;
 
 /** A compiled module of the page. */
 async function loadModule(name) {
@@ -38,7 +39,10 @@ async function run(module, genesis, peers, sought, told, changed) {
     const putText = (words) => put(bytesOf(words));
     const times = () => [performance.now(), Math.floor(Date.now() / 1000)];
 
+    let isStopped = false;
     const act = () => {
+        // What was asked for before must not go on beside the next client.
+        if (isStopped) return;
         for (let next; (next = client.next_output()) !== 0n; ) {
             const [kind, argument] = [Number(next >> 32n), Number(next & 0xffffffffn)];
             const bytes = output();
@@ -90,6 +94,10 @@ async function run(module, genesis, peers, sought, told, changed) {
             link = await dial(address);
         } catch (error) {
             return failed(address, error);
+        }
+        if (isStopped) {
+            link.connection.close();
+            return;
         }
         link.node = address;
         attach(`${address} ${link.certificate}`, link);
@@ -207,6 +215,7 @@ async function run(module, genesis, peers, sought, told, changed) {
             return taken;
         },
         stop() {
+            isStopped = true;
             clearTimeout(timer);
             pages.stop();
             for (const number of [...open.keys()]) close(number);

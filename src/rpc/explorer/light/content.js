@@ -2,7 +2,7 @@
 // ask. The module that has content checks and makes all blocks; it is loaded when a person or a peer needs it. What peers
 // say comes from the client.
 
-/** Messages of peers that wait while the module is loaded, and their kind: nobody was asked for anything before. */
+/** Most messages of peers that wait while the module loads. All are wants: the page has asked for nothing yet. */
 const MAX_EARLY = 64;
 const WANT_BLOCKS = 36;
 /** The first byte of a fault, of one that sent a false block. */
@@ -35,7 +35,7 @@ const content = {
     /** What is fetched: a file's parts so far and its first bytes, or a directory's entries; the peers that sent false blocks. */
     file: undefined,
     url: undefined,
-    /** Files that are shared: CID, name and bytes of each. */
+    /** Files that are shared: CID, name and bytes of each, and whether the browser keeps it. */
     shared: [],
     /** How often it was said that nothing more is to be shared. */
     cleared: 0,
@@ -47,6 +47,7 @@ const content = {
         this.client = client;
         $("content").hidden = false;
         this.drawShared();
+        if (shelf.turnTo(client.network)) this.restore();
     },
     load() {
         this.loading ??= (async () => {
@@ -133,7 +134,10 @@ const content = {
                 if (this.file.first.length === 0) this.file.first = bytes.slice(0, MAX_SHOWN[0]);
             } else if (kind === 4) this.again ??= setTimeout(() => this.try(() => this.tick()), 0);
             else if (kind === 6) this.file.entries.push(entryOf(bytes));
-            else if (kind === 5) this.ended(argument, new TextDecoder().decode(bytes));
+            else if (kind === 7) {
+                this.file.isSought = true;
+                this.client?.call("find", bytes);
+            } else if (kind === 5) this.ended(argument, new TextDecoder().decode(bytes));
         }
         this.draw();
     },
@@ -176,6 +180,7 @@ const content = {
     },
     stop() {
         if (this.file) clearInterval(this.file.timer);
+        this.leave();
         this.file = undefined;
         this.try(() => this.module.exports.stop());
         if (this.url) URL.revokeObjectURL(this.url);
@@ -184,13 +189,22 @@ const content = {
         for (const id of ["fetch-state", "fetch-from", "fetched-text", "entries"]) $(id).textContent = "";
         $("fetched-picture").removeAttribute("src");
     },
+    /** Leaves nodes that were dialled for the fetch. */
+    leave() {
+        if (!this.file?.isSought) return;
+        this.file.isSought = false;
+        this.client?.call("find", new Uint8Array());
+    },
     /** Shows how far the fetch has come. */
     draw() {
         if (!this.file) return;
         this.module.exports.progress();
         const lines = new TextDecoder().decode(this.module.output()).split("\n").map((line) => line.split(" "));
         const [[read, size], ...given] = lines;
-        if (!this.file.ended) $("fetch-state").textContent = size === "-" ? "asking" : `${read} of ${size} bytes`;
+        if (!this.file.ended) {
+            const asking = this.file.isSought ? "asking, and looking for nodes that have it" : "asking";
+            $("fetch-state").textContent = size === "-" ? asking : `${read} of ${size} bytes`;
+        }
         const rows = given.map(([number, bytes]) => [this.names.get(Number(number)), `sent ${bytes} bytes`]);
         for (const liar of this.file.liars) rows.push([liar, "sent a false block, and was dropped"]);
         $("fetch-from").replaceChildren(
@@ -206,6 +220,7 @@ const content = {
     ended(whole, why) {
         const { file } = this;
         clearInterval(file.timer);
+        this.leave();
         file.ended = true;
         $("stop").hidden = true;
         if (whole === 0) {
@@ -246,11 +261,22 @@ const content = {
         return row;
     },
 
-    /** Shares a file, unless nothing more is to be shared since: reads it, has its blocks made, and shows its CID. */
-    async share(file, cleared) {
+    /** Shares again what the browser has kept. What is damaged is kept no longer. What cannot be shared now, because pages of this site
+     * have kept too much together, stays for the next time. */
+    async restore() {
+        const { cleared } = this;
+        for (const { cid, name, file } of await shelf.all()) {
+            shareLater(() => this.share(new File([file], name), cleared, cid));
+        }
+    },
+    /** Shares a file, unless nothing more is to be shared since: reads it, has its blocks made, keeps it unless it is `kept` under
+     * this CID, and shows its CID. */
+    async share(file, cleared, kept) {
+        if (this.shared.length >= MAX_FILES) throw new Error(`${file.name} is not shared: a page shares at most ${MAX_FILES} files`);
         await this.load();
         if (this.cleared !== cleared) return;
         this.try(() => this.module.exports.share());
+        const parts = [];
         for (let at = 0; at < file.size; at += SLICE) {
             let bytes;
             try {
@@ -260,31 +286,60 @@ const content = {
                 throw new Error(`${file.name} is not shared: it changed meanwhile, or cannot be read (${error.message})`);
             }
             if (this.cleared !== cleared) return;
+            // The browser keeps what was read, whatever becomes of the file.
+            if (!kept) parts.push(new Blob([bytes]));
             this.ask("write", bytes);
         }
         const cid = this.ask("finish", new Uint8Array());
-        this.shared.push({ cid, name: file.name, size: file.size });
+        if (kept && cid !== kept) {
+            if (!this.shared.some((other) => other.cid === cid)) this.forget(cid);
+            await shelf.drop(kept);
+            throw new Error(`${file.name} is not shared any more: this browser kept other bytes`);
+        }
+        const isKept = kept !== undefined || (await shelf.keep({ cid, name: file.name, file: new Blob(parts) }));
+        if (this.cleared !== cleared) return shelf.drop(cid);
+        this.shared = this.shared.filter((other) => other.cid !== cid);
+        this.shared.push({ cid, name: file.name, size: file.size, isKept });
         this.drawShared();
+    },
+    /** Shares a file no longer, also when the page is opened again. */
+    async unshare(cid) {
+        this.shared = this.shared.filter((file) => file.cid !== cid);
+        this.forget(cid);
+        // Its row goes once it is gone from the disk.
+        await shelf.drop(cid);
+        this.drawShared();
+    },
+    forget(cid) {
+        this.try(() => {
+            this.module.put(bytesOf(cid));
+            this.module.exports.unshare();
+        });
     },
     drawShared() {
         $("shared").replaceChildren(...this.shared.map((file) => this.row(file)));
         $("unshare").hidden = this.shared.length === 0;
     },
     /** A file that is shared, with a link that names this page and its nodes. */
-    row({ cid, name, size }) {
-        const [row, code, link] = ["li", "code", "a"].map((tag) => document.createElement(tag));
+    row({ cid, name, size, isKept }) {
+        const [row, code, link, stop] = ["li", "code", "a", "button"].map((tag) => document.createElement(tag));
         code.textContent = cid;
         const peers = this.client.peers().map((peer) => `&peer=${peer}`).join("");
         const names = `cid=${cid}&name=${encodeURIComponent(name)}&page=${this.client.id}`;
         link.href = `${location.href.split("#")[0]}#${names}${peers}`;
         link.textContent = "link for another page";
-        row.append(code, ` ${name}, ${size} bytes `, link);
+        stop.type = "button";
+        stop.textContent = "Stop sharing";
+        stop.addEventListener("click", () => report("share-error", () => this.unshare(cid)));
+        row.append(code, ` ${name}, ${size} bytes${isKept ? "" : ", until this page is left"} `, link, " ", stop);
         return row;
     },
-    clear() {
+    async clear() {
         this.try(() => this.module.exports.clear());
         this.cleared += 1;
         this.shared = [];
+        // The rows go once the files are gone from the disk.
+        await shelf.clear();
         this.drawShared();
     },
     /** Fetches what the page's link names. */
@@ -326,11 +381,15 @@ async function report(place, what) {
 
 let sharing = Promise.resolve();
 
-/** Shares files, one after the other. */
+/** Shares one file after the other. */
+function shareLater(share) {
+    sharing = sharing.then(() => report("share-error", share));
+}
+
 function shareAll(files) {
     $("share-error").textContent = "";
     const { cleared } = content;
-    for (const file of files) sharing = sharing.then(() => report("share-error", () => content.share(file, cleared)));
+    for (const file of files) shareLater(() => content.share(file, cleared));
 }
 
 $("fetch").addEventListener("submit", (event) => {
@@ -345,7 +404,7 @@ $("files").addEventListener("change", () => {
     shareAll([...$("files").files]);
     $("files").value = "";
 });
-$("unshare").addEventListener("click", () => content.clear());
+$("unshare").addEventListener("click", () => report("share-error", () => content.clear()));
 $("content").addEventListener("dragover", (event) => event.preventDefault());
 $("content").addEventListener("drop", (event) => {
     event.preventDefault();

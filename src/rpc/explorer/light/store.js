@@ -114,7 +114,7 @@ const liars = (network) => new Map(JSON.parse(sessionStorage.getItem(liarsPlace(
 /** What a node lied about since this tab was opened. */
 const lieOf = (network, address) => liars(network).get(hex(parseAddress(address).hash));
 
-/** Bars a node that lied as long as this tab is open, whoever names it, and remembers it no more. */
+/** Bars a node that lied as long as this tab is open, wherever its address comes from, and forgets the address. */
 function barNode(network, liar, lie) {
     const all = [...liars(network).set(hex(parseAddress(liar).hash), lie)].slice(-MAX_LIARS);
     try {

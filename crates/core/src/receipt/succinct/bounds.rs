@@ -6,7 +6,7 @@ use crate::consensus::context::{Parent, next_work};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::target::Work;
 
-/// The least and the most work of `count` headers after `parent`, the last of which has the time `last_time`.
+/// The least and the most work of `count` headers after `parent`; the last one has the time `last_time`.
 ///
 /// The work due after a parent rises with its height and falls with its time. The times of the headers are neither
 /// before their parent's nor after `last_time`, so each has at least the work due after a parent of its height with the

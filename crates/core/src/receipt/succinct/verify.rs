@@ -283,7 +283,7 @@ struct Verifier<'a> {
     first_time: u32,
     /// The headers shown so far. Genesis, which the verifier has, counts as shown.
     shown: Vec<Leaf>,
-    /// Whether it reads a whole chain, of which nothing is known. Else the caller holds the peaks, which vouch for all nodes.
+    /// Whether it reads a whole chain and knows none of it. Else the caller has the peaks, which vouch for all nodes.
     is_whole: bool,
     /// The first header of the tail, or genesis.
     first_of_tail: Height,

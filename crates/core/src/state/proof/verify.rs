@@ -6,6 +6,7 @@ use super::{
 };
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::hash::StateRoot;
+use crate::state::build::node_over;
 use crate::state::key::{Key, KeyRange, Prefix};
 use crate::state::node::{Inner, Leaf, Node, Overflow, StateId};
 
@@ -159,6 +160,25 @@ impl StateId {
         Ok(self.check(range, Question::Total, proof)?.total)
     }
 
+    /// Whether `leaves`, in the order of their keys, are the coins in `range`: every one of them, and no other. The proof is
+    /// that of their total, whose nodes commit to each.
+    ///
+    /// # Errors
+    /// The first reason why `proof` shows nothing.
+    pub fn is_all_of(&self, range: &KeyRange, leaves: &[Leaf], proof: &[u8]) -> Result<bool, StateProofError> {
+        let Answer { leaves: shown, nodes, total, .. } = self.check(range, Question::Total, proof)?;
+        let from = |key: &Key| leaves.partition_point(|leaf| leaf.key < *key);
+        let is_there = |leaf: &Leaf| leaves.get(from(&leaf.key)) == Some(leaf);
+        let is_over_them = |(place, node): &(Prefix, Node)| {
+            let end = leaves.partition_point(|leaf| leaf.key <= place.last());
+            let below = leaves.get(from(place.first())..end).unwrap_or_default();
+            node_over(below) == Ok(Some(*node))
+        };
+        // What is shown does not overlap, so if it comes to their number, each of them is in it.
+        let is_count = total.count == leaves.len() as u64;
+        Ok(is_count && shown.iter().all(is_there) && nodes.iter().all(is_over_them))
+    }
+
     fn check(&self, range: &KeyRange, question: Question, proof: &[u8]) -> Result<Answer, StateProofError> {
         self.check_before(range, None, question, proof)
     }
@@ -195,6 +215,8 @@ impl StateId {
 #[derive(Default)]
 struct Answer {
     leaves: Vec<Leaf>,
+    /// The hidden nodes within the range of a total, and their places.
+    nodes: Vec<(Prefix, Node)>,
     total: Total,
     /// Of the hidden nodes in what follows, the one with most coins: how many, and the first key at its place.
     after: Option<(u64, Key)>,
@@ -277,7 +299,10 @@ impl Verifier<'_> {
         match (is_hidden(place, self.range, self.question), read.prefix) {
             (true, Some(_)) => Err(StateProofError::Superfluous { place: *place }),
             (false, None) => Err(StateProofError::Withheld { place: *place }),
-            (true, None) if self.range.meets(&place.range()) => Ok(self.answer.add(&read.node)?),
+            (true, None) if self.range.meets(&place.range()) => {
+                self.answer.nodes.push((*place, read.node));
+                Ok(self.answer.add(&read.node)?)
+            }
             (true, None)
                 if self.rest.is_some_and(|rest| place.first() > rest.first() && rest.covers(&place.range())) =>
             {

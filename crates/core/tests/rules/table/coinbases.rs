@@ -164,7 +164,7 @@ pub fn cases() -> Vec<Case> {
         valid("a quarter at the next", |s| halving(s, 9, 250)),
         valid("the last grain of 1,000, after nine halvings", |s| halving(s, 48, 1)),
         breaks("CoinbaseTooHigh", "a grain after ten halvings", |s| halving(s, 49, 1)),
-        valid("no subsidy, and nobody paid, after ten halvings", |s| {
+        valid("no subsidy, and no key paid, after ten halvings", |s| {
             halving(s, 49, 0);
             s.with(Vec::new())
         }),

@@ -32,7 +32,7 @@ fn locked(scene: &Scene, lock_height: Height) -> Subject {
     Subject::Payment(scene.ledger.sign(Transaction { lock_height, ..tx }, &[]))
 }
 
-/// Whoever mined the block at `height` spends it.
+/// The miner of the block at `height` spends its coinbase.
 fn spend_coinbase(scene: &Scene, height: Height) -> Subject {
     Subject::Payment(scene.ledger.payment(&[scene.coinbase_of(height)], vec![pay(1, 1)]))
 }
@@ -55,11 +55,11 @@ fn shape() -> Vec<Case> {
             Subject::Payment(s.ledger.sign(Transaction { version: u32::MAX, ..tx }, &[]))
         }),
         valid("a payment to a key that is no point on the curve", |s| {
-            let mut nobody = [0; 32];
-            nobody[0] = 2;
-            to(s, vec![Output::pay(cairn_core::primitives::keys::PublicKey(nobody), Amount::from_grains(TEN_COINS))])
+            let mut off_curve = [0; 32];
+            off_curve[0] = 2;
+            to(s, vec![Output::pay(cairn_core::primitives::keys::PublicKey(off_curve), Amount::from_grains(TEN_COINS))])
         }),
-        breaks("NoOutputs", "a payment to nobody", |s| to(s, Vec::new())),
+        breaks("NoOutputs", "a payment without outputs", |s| to(s, Vec::new())),
         breaks("DuplicateInput", "one coin spent by both inputs", |s| {
             Subject::Payment(s.ledger.payment(&[1, 1].map(|n| s.ledger.allocation(n)), vec![pay(2, 2 * TEN_COINS)]))
         }),

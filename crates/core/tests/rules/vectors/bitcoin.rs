@@ -50,7 +50,7 @@ fn bits_and_proof_of_work() {
         assert!(target.is_met_by(&block.hash));
         assert!(
             !target.is_met_by(&BlockHash::from_bytes(block.merkle_root.to_bytes())),
-            "a hash that nobody worked for"
+            "a hash without proof of work"
         );
         // Work is 2^256 / (target + 1), rounded down.
         let all = U512::ONE << 256;

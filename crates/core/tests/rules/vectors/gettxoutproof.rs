@@ -170,7 +170,7 @@ proptest! {
         bytes.extend(tail);
         if let Ok(tree) = PartialTree::from_bytes(&bytes) {
             prop_assert_eq!(tree.to_bytes(), bytes);
-            prop_assert!(tree.verify().is_err(), "nobody finds a root by chance");
+            prop_assert!(tree.verify().is_err(), "no root is found by chance");
         }
     }
 }

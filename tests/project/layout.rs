@@ -66,7 +66,7 @@ const CONSENSUS: [&str; 12] = [
     "genesis",
 ];
 
-fn root() -> &'static Path {
+pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -76,7 +76,7 @@ fn crates() -> [PathBuf; 2] {
 }
 
 /// Every `.rs` file under `dir`, in order.
-fn sources(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     let mut files = Vec::new();
@@ -91,7 +91,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The code of a file: comments, which may name anything, left out.
-fn code(path: &Path) -> String {
+pub(super) fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }

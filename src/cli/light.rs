@@ -25,7 +25,7 @@ use self::state::State;
 use self::words::{agreeing, by_kind, bytes_json, in_bytes, in_words, names, peer_json, peers_in_words};
 use super::console::{note, warn};
 use super::db::progress_bar;
-use super::{Common, SlowChain};
+use super::{Common, Interrupted, SlowChain};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{Answer, Command, Config, Light, Notice, PeerReport, PeerStatus, Question};
@@ -87,11 +87,6 @@ pub enum LightError {
         expected: u32,
     },
 }
-
-/// A signal came before there was a result.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub(super) struct Interrupted;
 
 /// Runs the command.
 ///

@@ -9,6 +9,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
@@ -88,7 +89,7 @@ By hand, in three terminals:
   cairn rpc getblockcount                       # call it
 
 Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers; 5 a chain \
-that most miners have left; 130 content get or export interrupted. \
+that most miners have left; 130 interrupted before there was a result. \
 With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
@@ -380,10 +381,17 @@ const NO_NODE: u8 = 4;
 const SLOW_CHAIN: u8 = 5;
 const INTERRUPTED: u8 = 130;
 
-/// A signal came, and what was begun is removed.
+/// A signal came before there was a result.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct Interrupted;
+
+impl Interrupted {
+    /// Fails once a signal has set the flag of [`interrupt_flag`](crate::runtime::interrupt_flag).
+    fn check(flag: &AtomicBool) -> Result<(), Self> {
+        if flag.load(Ordering::SeqCst) { Err(Self) } else { Ok(()) }
+    }
+}
 
 /// A chain that shows less work than its miners did before, and that the user does not accept all the same.
 #[derive(Debug, thiserror::Error)]
@@ -475,7 +483,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<NotSigned>() {
         return NOT_PROVEN;
     }
-    if error.is::<Interrupted>() {
+    if error.chain().any(|cause| cause.is::<Interrupted>()) {
         return INTERRUPTED;
     }
     if error.is::<SlowChain>() {

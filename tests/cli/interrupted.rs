@@ -8,7 +8,7 @@ use crate::content::{block, bytes, content, hostile_car, node};
 use crate::process::{Done, Place, finish, send_signal, wait_for};
 
 /// What a shell expects of a command that a signal has ended.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Entries of the directory in which the commands run that have a temporary name.
 fn temporary(place: &Place) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::process::{Done, Place, done, flip, send_signal, wait_for};
+use crate::process::{Done, Place, done, finish, flip, send_signal, wait_for};
 use serde_json::Value;
 
 /// `cairn testnet` in directory `net`.
@@ -199,6 +199,17 @@ fn a_network_is_worked_on_saved_and_loaded() {
     twin(&["testnet", "--seed", "8"]).fails(1, "--seed is 8");
     twin(&["testnet", "--block-time", "9s"]).fails(1, "--block-time is 9, but this network was made with 0");
     twin(&["testnet", "--miners", "1"]).fails(1, "instant blocks");
+}
+
+#[test]
+fn an_interrupted_mine_says_so() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "1"]);
+    let mine = in_dir(&place, "net", &["testnet", "mine", "100000"]).spawn().unwrap();
+    wait_for("a block", || (net.run(&["rpc", "getblockcount"]).ok() != "0").then_some(()));
+    assert!(send_signal("INT", mine.id()));
+    finish(mine).fails(130, "interrupted");
+    net.stop();
 }
 
 #[test]

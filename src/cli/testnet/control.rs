@@ -1,17 +1,18 @@
 //! Control of a running test network from other terminals, over each node's RPC.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::nodes_in;
 use super::setup::{ADDRESS_PREFIX, Layout};
+use crate::cli::Interrupted;
 use crate::cli::client::call;
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
@@ -143,10 +144,9 @@ impl Control {
     /// Fails after an interrupt.
     ///
     /// # Errors
-    /// That there was one.
+    /// [`Interrupted`].
     pub fn check_interrupted(&self) -> anyhow::Result<()> {
-        ensure!(!self.interrupted.load(Ordering::SeqCst), "interrupted");
-        Ok(())
+        Ok(Interrupted::check(&self.interrupted)?)
     }
 
     /// A node's tip.

@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::network::{STORE_CACHE_BYTES, local};
-use crate::cli::Common;
 use crate::cli::scenario::{self, Args};
+use crate::cli::{Common, Interrupted};
 use crate::consensus::params::Params;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Node, Now, PeerAddr, Reply};
@@ -126,7 +126,7 @@ impl World for Real {
                 () = interrupted.cancelled() => false,
             }
         });
-        if waited { Ok(()) } else { Err(WorldError { name: "the run".to_owned(), source: "interrupted".into() }) }
+        if waited { Ok(()) } else { Err(WorldError { name: "the run".to_owned(), source: Interrupted.into() }) }
     }
 
     fn start(&mut self, node: usize) -> Result<(), WorldError> {

@@ -194,7 +194,8 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         warnings: Vec<String>,
     }
     let params = api.params().clone();
-    let size_on_disk = api.load(|db| Ok(db.store().bytes_on_disk())).await?;
+    let reading = |db: &Database| Ok((db.store().bytes_on_disk(), db.state_load()?.is_some()));
+    let (size_on_disk, is_loading) = api.load(reading).await?;
     let tree = api.tree()?;
     let (tip, best) = (tree.tip(), tree.best_header());
     let pruned = !tree.keeps_all();
@@ -231,7 +232,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         time: tip.header.time,
         mediantime: tree.median_time(&tip),
         verificationprogress: (f64::from(tip.height.next().as_u32()) / f64::from(best.height.next().as_u32())).min(1.0),
-        initialblockdownload: best.work > tip.work,
+        initialblockdownload: lacks_blocks(&tree, is_loading),
         chainwork: tip.work.to_string(),
         size_on_disk,
         pruned,
@@ -241,6 +242,12 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         archived_blocks: pruned.then(|| tree.archived_blocks()),
         warnings: too_deep.into_iter().chain(started_from).chain(fetching).collect(),
     }))
+}
+
+/// Whether blocks of the best header's chain are missing. While a state is being loaded, they are: the tip may be the best header
+/// before others come.
+pub(super) fn lacks_blocks(tree: &BlockTree, is_loading: bool) -> bool {
+    is_loading || tree.best_header().work > tree.tip().work
 }
 
 fn get_block_hash(api: &Api, args: &Args) -> Outcome {

@@ -41,6 +41,9 @@ pub struct Temporary {
 }
 
 impl Temporary {
+    /// A name for what is to become `target`. Looks at the target even if the caller did so before a fetch: during the fetch,
+    /// another program can have made it.
+    ///
     /// # Errors
     /// Those of [`require_free`]; if the target ends in `..` or the like, or there is no thread to wait for signals on.
     pub fn beside(target: &Path) -> anyhow::Result<Self> {
@@ -72,7 +75,7 @@ impl Temporary {
         &self.path
     }
 
-    /// Gives what is there its name.
+    /// Gives what is there its name, unless another program has made the target meanwhile.
     ///
     /// # Errors
     /// Those of [`require_free`], and the file system's.

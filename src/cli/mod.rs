@@ -58,6 +58,7 @@ mod manual;
 mod prompt;
 mod scenario;
 mod settings;
+mod temporary;
 
 /// The data directory in the home directory.
 const DEFAULT_DATA_DIR: &str = ".cairn";

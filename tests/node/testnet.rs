@@ -158,8 +158,10 @@ fn a_network_is_worked_on_saved_and_loaded() {
     net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(2, "1.5 is not a share from 0 to 1");
 
     // Saved while it runs and when it has stopped: the same to the byte.
+    fs::write(place.path("running.cairnnet.partial"), "the user's").unwrap();
     net.run(&["testnet", "save", "running.cairnnet"]).ok();
-    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "exists already");
+    assert_eq!(fs::read(place.path("running.cairnnet.partial")).unwrap(), b"the user's");
+    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "running.cairnnet exists");
     net.stop();
     let stopped = |args: &[&str]| done(in_dir(&place, "net", args));
     assert_eq!(stopped(&["testnet", "save", "stopped.cairnnet"]).ok(), "stopped.cairnnet: 4 nodes, height 17");

@@ -11,9 +11,9 @@ use anyhow::{Context, bail, ensure};
 use serde_json::json;
 
 use super::network::LOOK_INTERVAL;
-use super::temporary::{Temporary, check_interrupted};
 use super::{Common, ContentPath};
 use crate::cli::client::{ClientArgs, call};
+use crate::cli::temporary::{Temporary, check_interrupted};
 use crate::consensus::check::check_merkle_root;
 use crate::ipld::{Codec, HashFunction};
 use crate::primitives::amount::counted;

@@ -136,7 +136,7 @@ impl Control {
     }
 
     /// Once `flag` is true, as by Ctrl-C with [`interrupt_flag`](crate::runtime::interrupt_flag), the next step of
-    /// [`Control::mine`], [`Control::agree`] or a saving of the network fails, so that temporary changes are reverted.
+    /// [`Control::mine`] or [`Control::agree`] fails, so that temporary changes are reverted.
     pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
         Self { interrupted: flag, ..self }
     }
@@ -145,7 +145,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Interrupted`].
-    pub fn check_interrupted(&self) -> anyhow::Result<()> {
+    fn check_interrupted(&self) -> anyhow::Result<()> {
         Ok(Interrupted::check(&self.interrupted)?)
     }
 

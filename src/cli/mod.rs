@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, anyhow, bail};
 use clap::builder::{BoolishValueParser, TypedValueParser};
@@ -24,7 +23,6 @@ use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::content::CONTENT_DIR;
 use crate::primitives::hash::Txid;
-use crate::primitives::time::UnixTime;
 use crate::receipt::weight::Slow;
 use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
@@ -248,11 +246,6 @@ fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 /// A node to connect to, as typed. In compose files, a variable that is not set arrives as an empty one, and names none.
 fn peer_name(text: &str) -> Result<Option<PeerName>, PeerNameError> {
     Some(text).filter(|text| !text.is_empty()).map(str::parse).transpose()
-}
-
-/// Seconds since 1970, by this machine's clock.
-fn unix_now() -> UnixTime {
-    UnixTime::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
 }
 
 #[derive(Debug, Subcommand)]

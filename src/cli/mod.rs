@@ -15,6 +15,7 @@ use anyhow::{Context, anyhow, bail};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use self::console::Console;
 use self::failure::{Failure, is_reader_gone};
@@ -246,6 +247,11 @@ fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 /// A node to connect to, as typed. In compose files, a variable that is not set arrives as an empty one, and names none.
 fn peer_name(text: &str) -> Result<Option<PeerName>, PeerNameError> {
     Some(text).filter(|text| !text.is_empty()).map(str::parse).transpose()
+}
+
+/// Threads for what waits for sockets, timers and signals.
+fn start_threads() -> anyhow::Result<Runtime> {
+    Runtime::new().context("cannot start threads")
 }
 
 #[derive(Debug, Subcommand)]

@@ -32,7 +32,7 @@ use self::network::Network;
 use self::screen::{Input, Screen};
 use self::setup::{BLOCK_TIME_SECS, Layout, MAX_BASE_PORT, MAX_NODES, Settings};
 use super::console::Console;
-use super::{Common, UsageError};
+use super::{Common, UsageError, start_threads};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
@@ -170,7 +170,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     }
     layout.prepare()?;
     let (settings, block_time) = settings(&args, &layout)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = start_threads()?;
     let result = runtime.block_on(live(&args, (&settings, block_time), common, &layout));
     // Tasks that still read from a client's socket are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));

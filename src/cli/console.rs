@@ -1,7 +1,7 @@
 //! Lines for stderr, a log file, or stdout while nodes run, written by a separate thread. A missing reader, a full disk
 //! or a full pipe loses lines, but never ends, blocks or slows the program.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,20 @@ pub fn note(text: impl std::fmt::Display) {
 /// Prints warnings about a result on stderr.
 pub fn warn(warnings: &[String]) {
     warnings.iter().for_each(|text| note(format_args!("warning: {text}")));
+}
+
+/// Whether to write colours to stderr, as <https://no-color.org> and <https://bixense.com/clicolors> have it: clap and indicatif
+/// decide by themselves, in the same way.
+pub fn colours() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if set("NO_COLOR").is_some() {
+        return false;
+    }
+    if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
+        return true;
+    }
+    let refused = set("CLICOLOR").is_some_and(|value| value == "0") || set("TERM").is_some_and(|value| value == "dumb");
+    !refused && io::stderr().is_terminal()
 }
 
 impl Console {

@@ -13,11 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::console::note;
-use super::{Common, genesis, unix_now};
+use super::{Common, genesis};
 use crate::chain::{self, Chain};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
-use crate::runtime::STORE_DIR;
+use crate::runtime::{STORE_DIR, unix_now};
 use crate::storage::{Database, SledStore, StoreError, private_file};
 
 /// Options of `cairn db`.

@@ -15,6 +15,7 @@ use crate::miner::kernel;
 use crate::primitives::amount::{Amount, counted};
 use crate::primitives::target::Bits;
 use crate::primitives::time::UnixTime;
+use crate::runtime::unix_now;
 use crate::storage::private_file;
 
 /// The file of a data directory that names its network.
@@ -201,8 +202,9 @@ impl NewArgs {
     fn into_spec(self) -> anyhow::Result<GenesisSpec> {
         let timestamp = match self.timestamp {
             Some(timestamp) => timestamp,
-            None => u32::try_from(super::unix_now().as_secs())
-                .context("the clock is beyond the year 2106: give --timestamp")?,
+            None => {
+                u32::try_from(unix_now().as_secs()).context("the clock is beyond the year 2106: give --timestamp")?
+            }
         };
         let retarget = match self.retarget {
             RetargetArg::Asert => Retarget::Asert,

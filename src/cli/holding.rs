@@ -14,6 +14,7 @@ use crate::primitives::amount::counted;
 use crate::primitives::tx::OutPoint;
 use crate::receipt::{Holding, HoldingReceipt, Proven, Question};
 use crate::rpc::client::Client;
+use crate::runtime::unix_now;
 use crate::state::Leaf;
 
 /// Where a proof goes, and what evidence it has.
@@ -58,7 +59,7 @@ pub(super) fn coin(client: &Client, coin: &OutPoint, shape: &Shape, common: &Com
 fn keep(answer: Value, is_asked: impl Fn(&Question) -> bool, shape: &Shape, common: &Common) -> anyhow::Result<()> {
     let params = common.params()?;
     let receipt = HoldingReceipt::from_value(answer)?;
-    let (proven, shown) = receipt.verify(&params, None, super::unix_now())?;
+    let (proven, shown) = receipt.verify(&params, None, unix_now())?;
     ensure!(is_asked(&receipt.question), "the node answered another question");
     let Some(path) = &shape.output else { return print_line(receipt.to_json().trim_end()) };
     let text = receipt.to_json();

@@ -25,7 +25,7 @@ use self::state::State;
 use self::words::{agreeing, by_kind, bytes_json, in_bytes, in_words, names, peer_json, peers_in_words};
 use super::console::{note, warn};
 use super::db::progress_bar;
-use super::{Common, SlowChain};
+use super::{Common, Interrupted, SlowChain, start_threads};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
 use crate::light::{Answer, Command, Config, Light, Notice, PeerReport, PeerStatus, Question};
@@ -88,11 +88,6 @@ pub enum LightError {
     },
 }
 
-/// A signal came before there was a result.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub(super) struct Interrupted;
-
 /// Runs the command.
 ///
 /// # Errors
@@ -140,7 +135,7 @@ pub(super) fn with_session<T>(
         proof_ahead: asked.all_headers.then_some(u32::MAX),
         ..Config::default()
     };
-    let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let tokio = start_threads()?;
     tokio.block_on(async {
         let running = RunningLight::start(params.clone(), &peers, Some(&path), config).await?;
         let mut session = Session::new(&running, common, asked, &peers);

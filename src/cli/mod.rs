@@ -5,35 +5,28 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use serde_json::{Value, json};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use self::console::Console;
-use self::light::LightError;
-use self::wallet::message::NotSigned;
+use self::failure::{Failure, is_reader_gone};
+use self::logging::LogFormat;
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::{PeerName, PeerNameError};
 use crate::content::CONTENT_DIR;
-use crate::primitives::address::AddressError;
 use crate::primitives::hash::Txid;
-use crate::primitives::time::UnixTime;
 use crate::receipt::weight::Slow;
-use crate::receipt::{HoldingError, ReceiptError};
-use crate::rpc::client::ClientError;
 use crate::runtime::STORE_DIR;
 use crate::storage::private_file;
-use crate::wallet::message::SignatureParseError;
 
 pub mod bench;
 pub mod client;
@@ -51,12 +44,15 @@ pub mod wallet;
 
 mod account;
 mod console;
+mod failure;
 mod holding;
+mod logging;
 mod login;
 mod manual;
 mod prompt;
 mod scenario;
 mod settings;
+mod temporary;
 
 /// The data directory in the home directory.
 const DEFAULT_DATA_DIR: &str = ".cairn";
@@ -88,7 +84,7 @@ By hand, in three terminals:
   cairn rpc getblockcount                       # call it
 
 Exit codes: 0 success; 1 failure, with the reason on stderr; 2 wrong usage; 3 a proof that does not hold; 4 no node answers; 5 a chain \
-that most miners have left; 130 content get or export interrupted. \
+that most miners have left; 130 interrupted before there was a result. \
 With --json, the reason is an object in the last line of stderr: {\"error\": {\"code\": 1, \"kind\": \"failed\", \"message\": …}}.";
 
 /// Options that every command takes.
@@ -108,20 +104,11 @@ pub struct Common {
     #[arg(long, global = true, env = "CAIRN_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     /// What to log to stderr: error, warn, info, debug, trace, or a filter like cairn::p2p=debug
-    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL", value_parser = log_filter)]
+    #[arg(long, global = true, env = "CAIRN_LOG", value_name = "LEVEL", value_parser = logging::filter)]
     log: Option<String>,
     /// Log format: lines of text, or one JSON object a line for programs
     #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
-}
-
-/// What log lines look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line: `timestamp`, `level`, `target`, `fields` with `message`, and `span` where a node has a name.
-    Json,
 }
 
 impl Common {
@@ -219,11 +206,6 @@ impl Common {
 #[error("{0}")]
 pub struct UsageError(String);
 
-/// A filter of log lines, as it was given.
-fn log_filter(text: &str) -> Result<String, String> {
-    text.parse::<Targets>().map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
 /// How many nodes the test network in a directory has, and the first one's directory; `None` if a node's own store is there,
 /// or no network.
 fn test_network(dir: &Path) -> Option<(usize, PathBuf)> {
@@ -262,19 +244,14 @@ fn write_file(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Whether a command failed only because the reader of its stdout has left.
-fn is_reader_gone(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<OutputError>().is_some_and(|OutputError(io)| io.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 /// A node to connect to, as typed. In compose files, a variable that is not set arrives as an empty one, and names none.
 fn peer_name(text: &str) -> Result<Option<PeerName>, PeerNameError> {
     Some(text).filter(|text| !text.is_empty()).map(str::parse).transpose()
 }
 
-/// Seconds since 1970, by this machine's clock.
-fn unix_now() -> UnixTime {
-    UnixTime::from_secs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+/// Threads for what waits for sockets, timers and signals.
+fn start_threads() -> anyhow::Result<Runtime> {
+    Runtime::new().context("cannot start threads")
 }
 
 #[derive(Debug, Subcommand)]
@@ -319,9 +296,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let (declared, config) = match settings::apply(settings::without_empty_variables(Cli::command()), &args) {
         Ok(declared) => declared,
-        Err(error) => {
-            return Failure { code: USAGE, rpc_code: None, message: error.to_string() }.report(wants_json(&args));
-        }
+        Err(error) => return Failure::usage(error.to_string()).report(wants_json(&args)),
     };
     let parsed = declared.try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let Cli { mut common, command } = match parsed {
@@ -330,12 +305,12 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // In text it begins as every error does here, and in an object it has a name already.
             let text = error.to_string();
             let message = text.strip_prefix("error: ").unwrap_or(&text).to_owned();
-            return Failure { code: USAGE, rpc_code: None, message }.report(true);
+            return Failure::usage(message).report(true);
         }
         Err(error) => error.exit(),
     };
     common.config = config;
-    let logging = start_logging(&common, &command).map(|log| outlets.0.push(log));
+    let logging = logging::start(&common, &command).map(|log| outlets.0.push(log));
     let done = logging.and_then(|()| match command {
         Command::Node(args) => node::run(args, &common),
         Command::Testnet(args) => testnet::run(args, &common),
@@ -356,10 +331,7 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader, such as `head`, has closed the pipe.
         Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let rpc_code = error.downcast_ref().and_then(ClientError::code);
-            Failure { code: exit_code(&error), rpc_code, message: explain(&error) }.report(common.json)
-        }
+        Err(error) => Failure::of(&error).report(common.json),
     }
 }
 
@@ -372,57 +344,22 @@ impl Drop for DrainOnDrop {
     }
 }
 
-/// Exit codes; the help explains them.
-const FAILED: u8 = 1;
-const USAGE: u8 = 2;
-const NOT_PROVEN: u8 = 3;
-const NO_NODE: u8 = 4;
-const SLOW_CHAIN: u8 = 5;
-const INTERRUPTED: u8 = 130;
-
-/// A signal came, and what was begun is removed.
+/// A signal came before there was a result.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 struct Interrupted;
+
+impl Interrupted {
+    /// Fails once a signal has set the flag of [`interrupt_flag`](crate::runtime::interrupt_flag).
+    fn check(flag: &AtomicBool) -> Result<(), Self> {
+        if flag.load(Ordering::SeqCst) { Err(Self) } else { Ok(()) }
+    }
+}
 
 /// A chain that shows less work than its miners did before, and that the user does not accept all the same.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}, or a test network stood still; --accept-slow-chain accepts it all the same")]
 struct SlowChain(Slow);
-
-/// Why a command failed.
-struct Failure {
-    code: u8,
-    /// The node's error number, if the node returned an error.
-    rpc_code: Option<i64>,
-    message: String,
-}
-
-impl Failure {
-    /// Prints the reason on stderr: a line of text, or with `--json` a last line with a JSON object.
-    fn report(&self, as_json: bool) -> ExitCode {
-        let Self { code, rpc_code, message } = self;
-        let line = if as_json {
-            let kind = match *code {
-                USAGE => "usage",
-                NOT_PROVEN => "not_proven",
-                NO_NODE => "no_node",
-                SLOW_CHAIN => "slow_chain",
-                INTERRUPTED => "interrupted",
-                _ => "failed",
-            };
-            let mut error = json!({ "code": code, "kind": kind, "message": message.trim_end() });
-            if let Some(rpc_code) = rpc_code {
-                error["rpc_code"] = json!(rpc_code);
-            }
-            json!({ "error": error }).to_string()
-        } else {
-            format!("error: {message}")
-        };
-        console::note(format_args!("{line}"));
-        ExitCode::from(*code)
-    }
-}
 
 /// Whether JSON was asked for on a command line that cannot be parsed.
 fn wants_json(args: &[OsString]) -> bool {
@@ -430,127 +367,6 @@ fn wants_json(args: &[OsString]) -> bool {
     let command = Cli::command();
     let is_true = |value: OsString| BoolishValueParser::new().parse_ref(&command, None, &value).is_ok_and(|is| is);
     given || std::env::var_os("CAIRN_JSON").is_some_and(is_true)
-}
-
-/// Whether to write colours to stderr, as <https://no-color.org> and <https://bixense.com/clicolors> have it: clap and indicatif
-/// decide by themselves, in the same way.
-fn colours() -> bool {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if set("NO_COLOR").is_some() {
-        return false;
-    }
-    if set("CLICOLOR_FORCE").is_some_and(|value| value != "0") {
-        return true;
-    }
-    let refused = set("CLICOLOR").is_some_and(|value| value == "0") || set("TERM").is_some_and(|value| value == "dumb");
-    !refused && std::io::stderr().is_terminal()
-}
-
-/// An error with its causes, skipping those already quoted.
-fn explain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.contains(&cause) {
-        _ if text.is_empty() => cause,
-        true => text,
-        false => format!("{text}: {cause}"),
-    })
-}
-
-/// The exit code of an error.
-fn exit_code(error: &anyhow::Error) -> u8 {
-    if let Some(error) = error.downcast_ref::<ClientError>() {
-        return match error {
-            ClientError::NoNode { .. } | ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => NO_NODE,
-            ClientError::BadUrl { .. } => USAGE,
-            ClientError::File { .. }
-            | ClientError::Unauthorized { .. }
-            | ClientError::Refused { .. }
-            | ClientError::NotANode { .. }
-            | ClientError::Rpc { .. } => FAILED,
-        };
-    }
-    // Whatever cannot be read is found out here as clap finds it out: with its code.
-    if error.is::<UsageError>() || error.is::<AddressError>() || error.is::<SignatureParseError>() {
-        return USAGE;
-    }
-    if error.is::<NotSigned>() {
-        return NOT_PROVEN;
-    }
-    if error.is::<Interrupted>() {
-        return INTERRUPTED;
-    }
-    if error.is::<SlowChain>() {
-        return SLOW_CHAIN;
-    }
-    if let Some(error) = error.downcast_ref::<LightError>() {
-        return match error {
-            LightError::NoPeer { .. } | LightError::NotAsked { .. } => NO_NODE,
-            LightError::Refused { .. } => FAILED,
-            LightError::NotProven(_) | LightError::ProvenAbsent { .. } | LightError::TooFewConfirmations { .. } => {
-                NOT_PROVEN
-            }
-        };
-    }
-    let receipt = match error.downcast_ref::<HoldingError>() {
-        Some(HoldingError::Receipt(error)) => Some(error),
-        Some(_) => return NOT_PROVEN,
-        None => error.downcast_ref::<ReceiptError>(),
-    };
-    match receipt {
-        Some(error) if !error.is_unreadable() => NOT_PROVEN,
-        Some(_) | None => FAILED,
-    }
-}
-
-/// Long-running commands log their progress, others only errors. Returns the consoles of the log.
-/// Libraries that call what a stranger sends an error, once for each packet: they log only if a filter names them.
-const TALKATIVE: [&str; 3] = ["dimpl", "sctp_proto", "str0m"];
-
-fn start_logging(common: &Common, command: &Command) -> anyhow::Result<Console> {
-    let usual = match command {
-        Command::Node(_) => "info",
-        Command::Testnet(args) if args.runs_network() => "info",
-        Command::Testnet(_)
-        | Command::Wallet(_)
-        | Command::Rpc(_)
-        | Command::Light(_)
-        | Command::Proof(_)
-        | Command::Genesis(_)
-        | Command::Content(_)
-        | Command::Db(_)
-        | Command::Bench(_)
-        | Command::Health(_)
-        | Command::Sim(_)
-        | Command::Completion(_)
-        | Command::Man(_) => "warn",
-    };
-    let filter = common.log.as_deref().unwrap_or(usual);
-    let targets: Targets = filter.parse().map_err(|e| anyhow!("--log {filter:?}: {e}"))?;
-    let unnamed = TALKATIVE.into_iter().filter(|library| !filter.contains(library));
-    let filter = targets.with_targets(unnamed.map(|library| (library, LevelFilter::OFF)));
-    let file = match command {
-        Command::Testnet(args) => testnet::log_file(args, common)?,
-        _ => None,
-    };
-    let ansi = file.is_none() && colours();
-    let log = file.map_or_else(|| console::stderr().clone(), Console::new);
-    let writer = log.clone();
-    let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(ansi);
-    let filtered = tracing_subscriber::registry().with(filter);
-    match common.log_format {
-        LogFormat::Text => filtered.with(lines).init(),
-        LogFormat::Json => filtered.with(lines.json().with_span_list(false)).init(),
-    }
-    log_panics();
-    Ok(log)
-}
-
-/// Panics go to the log: written to stderr directly, as by default, they could block on a stuck reader.
-fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let thread = std::thread::current();
-        let backtrace = std::backtrace::Backtrace::capture();
-        tracing::error!(thread = thread.name().unwrap_or("unnamed"), %backtrace, "{panic}");
-    }));
 }
 
 #[cfg(test)]
@@ -580,14 +396,6 @@ mod tests {
             let set: Vec<_> = variables(path).into_iter().filter(|name| !of_peers.contains(name)).collect();
             assert!(set.is_empty(), "{path}: {set:?}");
         }
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let io = || std::io::Error::from(std::io::ErrorKind::AddrInUse);
-        let quoted = anyhow::Error::from(io()).context(format!("cannot listen: {} (try another port)", io()));
-        assert_eq!(explain(&quoted), format!("cannot listen: {} (try another port)", io()));
-        assert_eq!(explain(&anyhow::Error::from(io()).context("cannot listen")), format!("cannot listen: {}", io()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use anyhow::{Context, bail, ensure};
 use tracing::{info, warn};
 
 use super::login::Login;
-use super::{Common, UsageError, genesis};
+use super::{Common, UsageError, genesis, start_threads};
 use crate::chain::{Retention, min_kept};
 use crate::consensus::params::Params;
 use crate::consensus::peer_name::PeerName;
@@ -230,7 +230,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     let missing = wanted - descriptors::reserve_for(wanted);
     config.max_inbound = config.max_inbound.saturating_sub(missing);
     info!(network = params.network, genesis = %params.genesis_hash, data_dir = %data_dir.display(), "starting");
-    let tokio = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let tokio = start_threads()?;
     tokio.block_on(serve(config, rpc, stratum))
 }
 

@@ -22,6 +22,7 @@ use crate::receipt::{
     self, Evidence, HoldingReceipt, MAX_FILE_BYTES, Proven, Receipt, ReceiptError, checkpoint_from_json,
     checkpoint_to_json,
 };
+use crate::runtime::unix_now;
 
 /// Options of `cairn proof`.
 #[derive(Debug, clap::Args)]
@@ -171,7 +172,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let from = held.as_ref().map(|checkpoint| checkpoint.height);
             let answer: Value = client::call(&client, "getreceipt", &[json!(txid), json!(evidence), json!(from)])?;
             let receipt = Receipt::from_value(answer)?;
-            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            let proven = receipt.verify(&params, held.as_ref(), unix_now())?;
             ensure!(proven.txid == *txid, "the node answered with another transaction's receipt: {}", proven.txid);
             let Some(path) = output else { return print_line(receipt.to_json().trim_end()) };
             let bytes = if *binary { receipt.to_bytes() } else { receipt.to_json().into_bytes() };
@@ -184,7 +185,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         ProofCommand::Car { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
-            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            let proven = receipt.verify(&params, held.as_ref(), unix_now())?;
             let car = receipt.to_car(&proven.header).context("the branch does not lead to the header")?;
             write_file(output, &car)?;
             let root = receipt::car::root(&proven.header).context("a header has a CID")?;
@@ -198,7 +199,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         ProofCommand::Bump { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
             let held = checkpoint.as_deref().map(|path| read_checkpoint(path, &params)).transpose()?;
-            receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            receipt.verify(&params, held.as_ref(), unix_now())?;
             let bump = receipt.to_bump();
             write_file(output, &bump)?;
             let written = format!("{}: {}, height {}", output.display(), counted(bump.len(), "byte"), receipt.height);
@@ -226,12 +227,12 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
                 ProofFile::Payment(receipt) => *receipt,
                 ProofFile::Holding(receipt) => {
                     ensure!(save_checkpoint.is_none(), "a checkpoint is saved only from the receipt of a payment");
-                    let (proven, shown) = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+                    let (proven, shown) = receipt.verify(&params, held.as_ref(), unix_now())?;
                     accept(&proven, BURIED)?;
                     return holding::print(&receipt, (&proven, &shown), common);
                 }
             };
-            let proven = receipt.verify(&params, held.as_ref(), super::unix_now())?;
+            let proven = receipt.verify(&params, held.as_ref(), unix_now())?;
             accept(&proven, MIN_WORK)?;
             if let Some(path) = save_checkpoint {
                 let end = proven.checkpoint.as_ref().context("a sample of the headers leaves no checkpoint to save")?;

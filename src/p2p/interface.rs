@@ -53,6 +53,9 @@ pub enum OtherParty {
     Http,
 }
 
+/// What is said of an address at which [`OtherParty::Http`] answers.
+pub const SPEAKS_HTTP: &str = "speaks HTTP, as a node's address for RPC does: give its address for peers";
+
 /// Inputs.
 #[derive(Debug, Clone)]
 pub enum Input {

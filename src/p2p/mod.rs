@@ -75,6 +75,6 @@ pub use bans::{Ban, Subnet};
 pub use command::{Command, MAX_SNAPSHOTS, Reply, SnapshotError};
 pub use config::{Config, PeerInfo};
 pub use connection::{Direction, Now, PeerId};
-pub use interface::{Event, Input, OtherParty, Output, Protocol, Reason};
+pub use interface::{Event, Input, OtherParty, Output, Protocol, Reason, SPEAKS_HTTP};
 pub use node::{MAX_REFUSED, Node};
 pub use peer_addr::{PeerAddr, Transports};

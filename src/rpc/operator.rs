@@ -36,9 +36,17 @@ pub fn paused(name: &str) -> String {
 #[derive(Debug)]
 pub enum Request {
     /// Start another node.
-    Add,
-    /// End the node of that name, and remove its files.
-    Remove(String),
+    Add {
+        /// Whether to forget the snapshots; if not, and there are some, none is started.
+        forget_snapshots: bool,
+    },
+    /// End a node, and remove its files.
+    Remove {
+        /// Its name.
+        name: String,
+        /// Likewise.
+        forget_snapshots: bool,
+    },
     /// Cause a reorganisation in which the first node gives up so many blocks.
     Fork(u32),
     /// Pay an address from the network's wallet.

@@ -1,17 +1,22 @@
 //! Blocks and transactions in results: Bitcoin Core's fields, as far as they apply.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use super::error::RpcError;
+use crate::chain::{BlockTree, Entry};
 use crate::consensus::coins::Coin;
 use crate::ipld::Cid;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
+use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, MerkleRoot, Txid};
+use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keys::PublicKey;
 use crate::primitives::target::{Bits, Target};
 use crate::primitives::tx::{Input, Lock, Output, Transaction};
+use crate::receipt;
 
 /// Bitcoin's weight of a byte that is not a signature (BIP-141). Here all bytes are.
 pub(super) const WEIGHT: usize = 4;
@@ -211,26 +216,109 @@ impl DifficultyView {
 /// A header in its chain.
 #[derive(Serialize)]
 pub(super) struct HeaderView {
-    pub(super) hash: BlockHash,
+    hash: BlockHash,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) cid: Option<Cid>,
+    cid: Option<Cid>,
     /// Blocks on top of it, and it; −1 if it is not in the best chain.
-    pub(super) confirmations: i64,
-    pub(super) height: Height,
-    pub(super) version: i32,
+    confirmations: i64,
+    height: Height,
+    version: i32,
     #[serde(rename = "versionHex")]
-    pub(super) version_hex: String,
-    pub(super) merkleroot: MerkleRoot,
-    pub(super) time: u32,
-    pub(super) mediantime: u32,
-    pub(super) nonce: u32,
+    version_hex: String,
+    merkleroot: MerkleRoot,
+    time: u32,
+    mediantime: u32,
+    nonce: u32,
     #[serde(flatten)]
-    pub(super) difficulty: DifficultyView,
-    pub(super) chainwork: String,
+    difficulty: DifficultyView,
+    chainwork: String,
     #[serde(rename = "nTx")]
-    pub(super) transactions: u32,
+    transactions: u32,
     #[serde(rename = "previousblockhash", skip_serializing_if = "Option::is_none")]
-    pub(super) previous: Option<BlockHash>,
+    previous: Option<BlockHash>,
     #[serde(rename = "nextblockhash", skip_serializing_if = "Option::is_none")]
-    pub(super) next: Option<BlockHash>,
+    next: Option<BlockHash>,
+}
+
+impl HeaderView {
+    pub(super) fn new(tree: &BlockTree, entry: &Entry) -> Self {
+        let in_chain = tree.is_on_best_chain(entry);
+        let next = if in_chain { tree.entry_at(entry.height.next()).map(|next| next.hash) } else { None };
+        let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
+        Self {
+            hash: entry.hash,
+            cid: receipt::car::root(&entry.header),
+            confirmations: if in_chain { i64::from(tree.tip().height.blocks_since(entry.height)) + 1 } else { -1 },
+            height: entry.height,
+            version,
+            version_hex: format!("{version:08x}"),
+            merkleroot: merkle_root,
+            time,
+            mediantime: tree.median_time(entry),
+            nonce,
+            difficulty: DifficultyView::new(bits),
+            chainwork: entry.work.to_string(),
+            transactions: entry.tx_count,
+            previous: (entry.height > Height::GENESIS).then_some(previous),
+            next,
+        }
+    }
+}
+
+/// A block, with its transactions as `T` has them.
+#[derive(Serialize)]
+pub(super) struct BlockView<T: Serialize> {
+    #[serde(flatten)]
+    header: HeaderView,
+    size: usize,
+    /// Bitcoin's sizes without and with a discount for signatures. There is none here, so they follow from the size.
+    strippedsize: usize,
+    weight: usize,
+    coinbase_tx: CoinbaseView,
+    /// Ids, or [`BlockTransactions`].
+    tx: T,
+}
+
+impl<T: Serialize> BlockView<T> {
+    /// # Errors
+    /// If the block has no transactions.
+    pub(super) fn new(mut header: HeaderView, block: &Block, tx: T) -> Result<Self, RpcError> {
+        // The body may have arrived after the header was read.
+        header.transactions = block.transactions.len() as u32;
+        let coinbase =
+            block.transactions.first().ok_or_else(|| RpcError::internal("a stored block has no coinbase"))?;
+        let (size, coinbase_tx) = (block.size(), CoinbaseView::new(coinbase));
+        Ok(Self { header, size, strippedsize: size, weight: WEIGHT * size, coinbase_tx, tx })
+    }
+}
+
+#[derive(Serialize)]
+struct BlockTransaction {
+    #[serde(flatten)]
+    transaction: TransactionView,
+    hex: String,
+}
+
+/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised
+/// as it is written, so that an answer that becomes too long is never built whole.
+pub(super) struct BlockTransactions<'a> {
+    pub(super) block: &'a Block,
+    pub(super) undo: Option<&'a [Coin]>,
+    pub(super) prefix: &'a str,
+    pub(super) show_coins: bool,
+}
+
+impl Serialize for BlockTransactions<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut rest = self.undo;
+        serializer.collect_seq(self.block.transactions.iter().map(|tx| {
+            let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
+            rest = spent.map(|(_, after)| after);
+            let spent = spent.map(|(coins, _)| coins);
+            let (shown, fee) = (spent.filter(|_| self.show_coins), spent.and_then(|coins| fee_of(tx, coins)));
+            let shown = shown.unwrap_or_default();
+            let transaction = TransactionView::with_coins(tx, tx.txid(), self.prefix, shown, fee);
+            BlockTransaction { transaction, hex: hex_of(tx) }
+        }))
+    }
 }

@@ -383,26 +383,11 @@ pub async fn generate(
 ) -> Result<Vec<BlockHash>, GenerateError> {
     let run = Run { hashes: Vec::new(), tries: max_tries, extra_nonce: rand::random(), end: None };
     let shared = Arc::new(Mutex::new(run));
+    let is_pending = |error: &GenerateError| matches!(error, GenerateError::Chain(ChainError::StatePending { .. }));
     loop {
-        let on_thread = shared.clone();
-        link.repeat(move |node, now| {
-            let is_wanted = lock(&on_thread).wants(count);
-            if is_wanted { quick_block(node, now, payee, &on_thread) } else { None }
-        })
-        .await?;
-        let (end, budget) = {
-            let mut run = lock(&shared);
-            (run.end.take(), run.tries.min(TRIES_APART))
-        };
-        let template = match end {
-            Some(End::Failed(GenerateError::Chain(ChainError::StatePending { .. }))) => {
-                states::follow(link).await?;
-                continue;
-            }
-            Some(End::Failed(error)) => return Err(error),
-            Some(End::Hard(template)) => template,
-            None => return Ok(std::mem::take(&mut lock(&shared).hashes)),
-        };
+        let made = states::ask_when_computed(link, is_pending, || make_quick(link, payee, count, &shared)).await?;
+        let Some(template) = made else { return Ok(std::mem::take(&mut lock(&shared).hashes)) };
+        let budget = lock(&shared).tries.min(TRIES_APART);
         let search = tokio::task::spawn_blocking(move || search(*template, budget));
         // It panics only if the kernel does, and is cancelled only with the runtime.
         let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };
@@ -412,6 +397,27 @@ pub async fn generate(
             link.command(move |reply| Command::SubmitBlock(block, reply)).await??;
             lock(&shared).hashes.push(hash);
         }
+    }
+}
+
+/// Makes blocks on the node's thread, as long as a few nonces are enough for each. Returns the template of a block that needs
+/// more, or `None` once no other block is wanted.
+async fn make_quick(
+    link: &NodeLink,
+    payee: PublicKey,
+    count: usize,
+    shared: &Arc<Mutex<Run>>,
+) -> Result<Option<Box<Template>>, GenerateError> {
+    let on_thread = shared.clone();
+    link.repeat(move |node, now| {
+        let is_wanted = lock(&on_thread).wants(count);
+        if is_wanted { quick_block(node, now, payee, &on_thread) } else { None }
+    })
+    .await?;
+    match lock(shared).end.take() {
+        Some(End::Failed(error)) => Err(error),
+        Some(End::Hard(template)) => Ok(Some(template)),
+        None => Ok(None),
     }
 }
 
@@ -456,13 +462,12 @@ pub async fn generate_of(
     chosen: Vec<Chosen>,
     max_tries: u64,
 ) -> Result<Block, GenerateOfError> {
-    let template = loop {
+    let is_pending = |error: &GenerateOfError| matches!(error, GenerateOfError::Chain(ChainError::StatePending { .. }));
+    let make = || {
         let chosen = chosen.clone();
-        match link.read(move |node, now| template_of(node, now, payee, chosen)).await? {
-            Err(GenerateOfError::Chain(ChainError::StatePending { .. })) => states::follow(link).await?,
-            made => break made?,
-        }
+        async move { link.read(move |node, now| template_of(node, now, payee, chosen)).await? }
     };
+    let template = states::ask_when_computed(link, is_pending, make).await?;
     let search = tokio::task::spawn_blocking(move || search(template, max_tries));
     // It panics only if the kernel does, and is cancelled only with the runtime.
     let Ok((block, tried)) = search.await else { return Err(Stopped.into()) };

@@ -53,5 +53,5 @@ pub use light::RunningLight;
 pub use link::{Link, NodeLink, Stage, Stopped, Tip};
 pub use running::{Running, STORE_DIR, Starting};
 pub use signals::{interrupt_flag, interrupted};
-pub use snapshots::{NetworkSnapshotError, Reverted, Snapshots};
+pub use snapshots::{HeldSnapshots, NetworkSnapshotError, Reverted, Snapshots};
 pub use traffic::{Flow, Messages, Totals};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout_at;
 
 use super::chaos::{Chaos, LinkKey};
@@ -18,9 +18,17 @@ use crate::sim::LinkSettings;
 /// Longest wait for the links to be back.
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the nodes themselves do not remember of each snapshot, by name. One caller at a time changes the network.
+/// What the nodes themselves do not remember of each snapshot, by name.
+type ByName = BTreeMap<String, Vec<NodeState>>;
+
+/// The snapshots of a network.
 #[derive(Debug, Default)]
-pub struct Snapshots(Mutex<BTreeMap<String, Vec<NodeState>>>);
+pub struct Snapshots(Mutex<ByName>);
+
+/// The snapshots in the hands of one caller. Others wait until it is dropped, so a caller that changes the network, or the
+/// nodes in it, asks for the nodes after it has this.
+#[derive(Debug)]
+pub struct HeldSnapshots<'a>(MutexGuard<'a, ByName>);
 
 /// A node's surroundings.
 #[derive(Debug)]
@@ -54,12 +62,23 @@ pub enum NetworkSnapshotError {
 }
 
 impl Snapshots {
+    /// Waits until no other caller has the snapshots.
+    pub async fn hold(&self) -> HeldSnapshots<'_> {
+        HeldSnapshots(self.0.lock().await)
+    }
+}
+
+impl HeldSnapshots<'_> {
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// Remembers chain, mempool, links and clock of every node under a name.
     ///
     /// # Errors
     /// [`NetworkSnapshotError`].
-    pub async fn take(&self, nodes: &[Handle], name: &str) -> Result<(), NetworkSnapshotError> {
-        let mut kept = self.0.lock().await;
+    pub async fn take(&mut self, nodes: &[Handle], name: &str) -> Result<(), NetworkSnapshotError> {
         let mut states = Vec::new();
         for node in nodes {
             let owned = name.to_owned();
@@ -70,7 +89,7 @@ impl Snapshots {
                 mock_time: node.mock_time(),
             });
         }
-        kept.insert(name.to_owned(), states);
+        self.0.insert(name.to_owned(), states);
         Ok(())
     }
 
@@ -79,10 +98,9 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown.
-    pub async fn revert(&self, nodes: &[Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
+    pub async fn revert(&mut self, nodes: &[Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
         let start = Instant::now();
-        let mut kept = self.0.lock().await;
-        let states = kept.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
+        let states = self.0.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
         let miners: Vec<usize> = nodes.iter().map(|node| node.miner().status().threads).collect();
         let stops: Vec<_> = nodes.iter().map(|node| node.miner().set(None, 0)).collect();
         for stop in stops {
@@ -96,7 +114,7 @@ impl Snapshots {
         // The nodes have dropped those that were taken later.
         if let Some(first) = nodes.first() {
             let names = first.read(|node, _| node.snapshots()).await?;
-            kept.retain(|name, _| names.iter().any(|(known, _)| known == name));
+            self.0.retain(|name, _| names.iter().any(|(known, _)| known == name));
         }
         Ok(Reverted { ends, missing, took: start.elapsed() })
     }
@@ -105,9 +123,8 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn forget_all(&self, nodes: &[Handle]) -> Result<(), Stopped> {
-        let mut kept = self.0.lock().await;
-        for name in std::mem::take(&mut *kept).into_keys() {
+    pub async fn forget_all(&mut self, nodes: &[Handle]) -> Result<(), Stopped> {
+        for name in std::mem::take(&mut *self.0).into_keys() {
             for node in nodes {
                 let owned = name.clone();
                 node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
@@ -120,13 +137,12 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Stopped`].
-    pub async fn forget(&self, nodes: &[Handle], name: &str) -> Result<bool, Stopped> {
-        let mut kept = self.0.lock().await;
+    pub async fn forget(&mut self, nodes: &[Handle], name: &str) -> Result<bool, Stopped> {
         for node in nodes {
             let owned = name.to_owned();
             node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
         }
-        Ok(kept.remove(name).is_some())
+        Ok(self.0.remove(name).is_some())
     }
 }
 

@@ -15,11 +15,32 @@ pub(super) async fn work(link: NodeLink, due: Arc<Due>) {
     }
 }
 
+/// What `ask` answers. After an error that says that a state is still to be computed, waits for that state and asks again.
+///
+/// # Errors
+/// Those of `ask` that are not pending; [`Stopped`].
+pub async fn ask_when_computed<T, E, F>(
+    link: &NodeLink,
+    is_pending: impl Fn(&E) -> bool,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, E>
+where
+    E: From<Stopped>,
+    F: Future<Output = Result<T, E>>,
+{
+    loop {
+        match ask().await {
+            Err(error) if is_pending(&error) => follow(link).await?,
+            answer => return answer,
+        }
+    }
+}
+
 /// Moves the table to the last edge of the best chain, and tells the node of each edge that it comes to. Callers take turns.
 ///
 /// # Errors
 /// [`Stopped`].
-pub async fn follow(link: &NodeLink) -> Result<(), Stopped> {
+async fn follow(link: &NodeLink) -> Result<(), Stopped> {
     let table = link.read(|node, _| node.chain().state_table()).await?;
     loop {
         let moving = table.clone();

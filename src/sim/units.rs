@@ -59,19 +59,24 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a time: expected a number and ms, s, m or h, like 250ms or 1.5m");
-        let digits = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
-        let (number, unit) = text.split_at(digits);
-        let millis = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let total = (number * millis as f64).round();
-        let fits = (0.0..=MAX_TIME.as_millis() as f64).contains(&total);
-        if fits {
-            Ok(Self(Duration::from_millis(total as u64)))
-        } else {
-            Err(format!("{text} is not between 0 and a year"))
-        }
+        let millis = (parse_time(text)?.as_secs_f64() * 1e3).round();
+        Ok(Self(Duration::from_millis(millis as u64)))
     }
+}
+
+/// A span of time as [`Span`] reads it, to the nanosecond.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a time: expected a number and ms, s, m or h, like 250ms or 1.5m");
+    let digits = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let millis = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let time = Duration::try_from_secs_f64(number * millis as f64 / 1e3);
+    let fits = time.ok().filter(|time| *time <= MAX_TIME);
+    fits.ok_or_else(|| format!("{text} is not between 0 and a year"))
 }
 
 /// How long a message is under way; drawn once for each connection, to the millisecond.

@@ -161,15 +161,12 @@ impl Connection {
     /// Gives a new job.
     async fn give(&mut self) -> Result<(), End> {
         let Some(payee) = self.session.ready() else { return Ok(()) };
-        let (template, _) = loop {
-            match self.handle.templates().get(payee, None).await {
-                Err(TemplateError::Chain(ChainError::StatePending { .. })) => {
-                    states::follow(&self.handle).await.map_err(|_| End::Stopped)?;
-                }
-                Err(TemplateError::Stopped(_)) => return Err(End::Stopped),
-                Err(error) => return Err(End::Template(error)),
-                Ok(given) => break given,
-            }
+        let is_pending = |error: &TemplateError| matches!(error, TemplateError::Chain(ChainError::StatePending { .. }));
+        let ask = || self.handle.templates().get(payee, None);
+        let (template, _) = match states::ask_when_computed(&self.handle, is_pending, ask).await {
+            Err(TemplateError::Stopped(_)) => return Err(End::Stopped),
+            Err(error) => return Err(End::Template(error)),
+            Ok(given) => given,
         };
         self.given = Instant::now();
         let lines = self.session.give(template, self.start.elapsed());

@@ -1,14 +1,15 @@
 //! Commands that a signal ends leave nothing behind.
 
 use std::fs;
+use std::net::TcpListener;
 
-use cairn::ipld::{Codec, Data, Kind};
+use cairn::ipld::{Cid, Codec, Data, HashFunction, Kind};
 
 use crate::content::{block, bytes, content, hostile_car, node};
 use crate::process::{Done, Place, finish, send_signal, wait_for};
 
 /// What a shell expects of a command that a signal has ended.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: i32 = 130;
 
 /// Entries of the directory in which the commands run that have a temporary name.
 fn temporary(place: &Place) -> Vec<String> {
@@ -46,6 +47,24 @@ fn an_interrupted_get_leaves_nothing() {
     let root = blocks.last().unwrap().0.to_string();
     for signal in ["INT", "TERM"] {
         interrupt(&place, &["get", &root, "-o", "out"], signal).fails(INTERRUPTED, "interrupted");
+        assert_eq!((temporary(&place), place.path("out").exists()), (Vec::new(), false), "{signal}");
+    }
+}
+
+/// The node takes the call and does not answer it.
+#[test]
+fn an_interrupted_get_of_a_block_of_the_chain_leaves_nothing() {
+    let place = Place::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let cid = Cid::v1(Codec::BITCOIN_BLOCK, HashFunction::DblSha2_256, &[8; 80]).unwrap().to_string();
+    for signal in ["INT", "TERM"] {
+        let child = place.command("a", &["content", "get", &cid, "-o", "out", "--rpc", &url]).spawn().unwrap();
+        // By then the command looks for signals.
+        let _call = wait_for("a call", || silent.accept().ok());
+        assert!(send_signal(signal, child.id()));
+        finish(child).fails(INTERRUPTED, "interrupted");
         assert_eq!((temporary(&place), place.path("out").exists()), (Vec::new(), false), "{signal}");
     }
 }

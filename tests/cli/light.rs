@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
+use crate::interrupted::INTERRUPTED;
 use crate::process::{Done, Place, send_signal, spec, wait_for};
 use cairn::consensus::params::{GenesisSpec, Retarget};
 use cairn::primitives::amount::COIN;
@@ -128,7 +129,7 @@ fn an_interruption_before_a_result_is_a_failure() {
     let mut said = BufReader::new(verify.stderr.take().unwrap()).lines();
     assert!(said.next().unwrap().unwrap().starts_with("asking"));
     assert!(send_signal("INT", verify.id()));
-    assert_eq!(verify.wait().unwrap().code(), Some(1));
+    assert_eq!(verify.wait().unwrap().code(), Some(INTERRUPTED));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_node_says_that_an_address_to_connect_to_is_not_for_peers() {
     let a = place.node("a", &[]);
     let web = a.url().trim_start_matches("http://").trim_end_matches('/').to_owned();
     let b = place.node("b", &["--connect", &web]);
-    let said = |line: &String| line.contains("WARN") && line.contains("HTTP is spoken there") && line.contains(&web);
+    let said = |line: &String| line.contains("WARN") && line.contains("a server speaks HTTP") && line.contains(&web);
     wait_for("a warning", || b.tail().iter().any(said).then_some(()));
 }
 

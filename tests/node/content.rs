@@ -370,3 +370,28 @@ fn content_outlives_the_node_that_had_it_first() {
     assert_eq!(std::fs::read(place.path("again/big")).unwrap(), big);
     assert_eq!(std::fs::read(place.path("again/index.html")).unwrap(), b"<p>here");
 }
+
+/// A part of it is here before, so a CAR that was begun too early would have that part twice.
+#[test]
+fn a_car_of_content_that_is_elsewhere_begins_once() {
+    let place = Place::new();
+    place.found(&spec(INSTANT, &[]));
+    let content = |node: &str, args: &[&str]| place.run(node, &[&["content"], args].concat());
+    let first = place.node("a", &[]);
+    std::fs::create_dir(place.path("site")).unwrap();
+    let big: Vec<u8> = (0..600_000_u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+    std::fs::write(place.path("site/big"), &big).unwrap();
+    std::fs::write(place.path("site/index.html"), "<p>here").unwrap();
+    let root = content("a", &["add", "-rQ", "site"]).ok();
+    content("a", &["export", &root, "-o", "whole.car"]).ok();
+    let second = place.node("b", &["--connect", &first.peer_address()]);
+    wait_for("the second to know the first", || {
+        let known = second.call("getconnectioncount", &[]);
+        (known == 1).then_some(())
+    });
+    assert_eq!(content("b", &["cat", &format!("{root}/index.html")]).ok(), "<p>here");
+    content("b", &["export", &root, "-o", "part.car"]).fails(1, "is not here");
+    let got = place.command("b", &["content", "get", &root, "--car", "-o", "-"]).output().unwrap();
+    assert!(got.status.success(), "{}", String::from_utf8_lossy(&got.stderr));
+    assert!(got.stdout == std::fs::read(place.path("whole.car")).unwrap(), "{} bytes", got.stdout.len());
+}

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::process::{Done, Place, done, flip, send_signal, wait_for};
+use crate::process::{Done, Place, done, finish, flip, send_signal, wait_for};
 use serde_json::Value;
 
 /// `cairn testnet` in directory `net`.
@@ -158,8 +158,10 @@ fn a_network_is_worked_on_saved_and_loaded() {
     net.run(&["testnet", "link", "1", "2", "slow", "--loss", "1.5"]).fails(2, "1.5 is not a share from 0 to 1");
 
     // Saved while it runs and when it has stopped: the same to the byte.
+    fs::write(place.path("running.cairnnet.partial"), "the user's").unwrap();
     net.run(&["testnet", "save", "running.cairnnet"]).ok();
-    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "exists already");
+    assert_eq!(fs::read(place.path("running.cairnnet.partial")).unwrap(), b"the user's");
+    net.run(&["testnet", "save", "running.cairnnet"]).fails(1, "running.cairnnet exists");
     net.stop();
     let stopped = |args: &[&str]| done(in_dir(&place, "net", args));
     assert_eq!(stopped(&["testnet", "save", "stopped.cairnnet"]).ok(), "stopped.cairnnet: 4 nodes, height 17");
@@ -199,6 +201,17 @@ fn a_network_is_worked_on_saved_and_loaded() {
     twin(&["testnet", "--seed", "8"]).fails(1, "--seed is 8");
     twin(&["testnet", "--block-time", "9s"]).fails(1, "--block-time is 9, but this network was made with 0");
     twin(&["testnet", "--miners", "1"]).fails(1, "instant blocks");
+}
+
+#[test]
+fn an_interrupted_mine_says_so() {
+    let place = Place::new();
+    let net = Instant::start(&place, "net", &["--nodes", "1"]);
+    let mine = in_dir(&place, "net", &["testnet", "mine", "100000"]).spawn().unwrap();
+    wait_for("a block", || (net.run(&["rpc", "getblockcount"]).ok() != "0").then_some(()));
+    assert!(send_signal("INT", mine.id()));
+    finish(mine).fails(130, "interrupted");
+    net.stop();
 }
 
 #[test]

@@ -1818,18 +1818,18 @@ class Methods:
         result: bool = self.call("resumenode", [node])
         return result
 
-    def addtestnode(self) -> ChangedNode:
+    def addtestnode(self, forget_snapshots: bool | None = None) -> ChangedNode:
         """Starts another node of this test network, connected to some of the others. Snapshots are forgotten: they
-        do not have it.
+        do not have it. Defaults: forget_snapshots true.
         """
-        result: ChangedNode = self.call("addtestnode", [])
+        result: ChangedNode = self.call("addtestnode", [forget_snapshots])
         return result
 
-    def removetestnode(self, node: str) -> ChangedNode:
+    def removetestnode(self, node: str, forget_snapshots: bool | None = None) -> ChangedNode:
         """Stops a node of this test network, other than the first, and removes its files, its wallet too. Snapshots
-        are forgotten.
+        are forgotten. Defaults: forget_snapshots true.
         """
-        result: ChangedNode = self.call("removetestnode", [node])
+        result: ChangedNode = self.call("removetestnode", [node, forget_snapshots])
         return result
 
     def forktestnet(self, depth: int | None = None) -> NetworkFork:

@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
-use super::Figure;
 use super::fixture::Scratch;
 use super::node::{self, Caller};
 use super::process::Process;
+use super::{Figure, STORE_CACHE_BYTES};
 use crate::cli::genesis::KEPT_FILE;
+use crate::cli::start_threads;
 use crate::consensus::params::{GenesisSpec, Params};
 use crate::content::CONTENT_DIR;
 use crate::ipld::Cid;
@@ -34,8 +35,6 @@ const FILES: u32 = 40;
 const FILE_BYTES: usize = 250_000;
 /// Aims: bytes a second from node to node, in MB, and megabytes of memory above those of an idle node.
 const GOALS: (f64, f64) = (300.0, 64.0);
-/// Cache of one node's store: there are many nodes in one process.
-const STORE_CACHE_BYTES: u64 = 4 << 20;
 /// Contacts that each node has before anything is measured.
 const CONTACTS: usize = 8;
 /// Time-out of every wait; not part of a measurement.
@@ -57,7 +56,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let dir = Scratch::new()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = start_threads()?;
     let mut figures = file(args.megabytes, dir.path(), &runtime)?;
     figures.extend(runtime.block_on(directory(args.nodes, dir.path()))?);
     let about = format!(

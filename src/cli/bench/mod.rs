@@ -37,6 +37,9 @@ mod sync;
 mod thread;
 mod transport;
 
+/// Cache of one node's store where many nodes are in one process.
+const STORE_CACHE_BYTES: u64 = 4 << 20;
+
 /// Options of `cairn bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -12,9 +12,10 @@ use anyhow::Context;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Figure;
 use super::fixture::Scratch;
 use super::payments::{self, OwnedCoin};
+use super::{Figure, STORE_CACHE_BYTES};
+use crate::cli::start_threads;
 use crate::consensus::params::Params;
 use crate::miner::{kernel, template};
 use crate::p2p::Command;
@@ -26,8 +27,6 @@ use crate::primitives::merkle;
 use crate::primitives::tx::Transaction;
 use crate::runtime::{Config, Handle, Running};
 
-/// Cache of one node's store: there are many nodes in one process.
-const STORE_CACHE_BYTES: u64 = 4 << 20;
 /// Peers that each node has, dialled or not, before anything is measured.
 const PEERS: usize = 8;
 /// Time-out of every wait in a round; not part of a measurement.
@@ -50,7 +49,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = start_threads()?;
     let dir = Scratch::new()?;
     runtime.block_on(async {
         let (params, coins) = payments::network(args.payments.into())?;

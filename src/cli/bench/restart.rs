@@ -9,6 +9,7 @@ use super::long_chain::{self, LongChain};
 use super::node::{self, Caller};
 use super::process::Process;
 use super::{Figure, connect};
+use crate::cli::start_threads;
 use crate::runtime::STORE_DIR;
 
 /// Old blocks that are asked for after the first answer.
@@ -17,7 +18,7 @@ const ASKED: u32 = 1_000;
 const GOALS: (f64, f64) = (80.0, 1.0);
 
 pub(super) fn run(args: &long_chain::Args) -> anyhow::Result<(String, Vec<Figure>)> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = start_threads()?;
     let chain = LongChain::new(args)?;
     let figures = runtime.block_on(measure(&chain, args.blocks))?;
     let about = format!(

@@ -9,9 +9,9 @@ use clap::ArgAction;
 use serde_json::json;
 
 use super::progress::bytes_bar;
-use super::temporary::{Temporary, check_interrupted};
 use super::{Common, ContentPath, is_stream};
 use crate::cli::OutputError;
+use crate::cli::temporary::{Temporary, check_interrupted};
 use crate::content::{ContentReader, ContentStore, Pin, PinKind, PinName, Usage};
 use crate::ipld::Cid;
 use crate::ipld::car::{self, CarReader};

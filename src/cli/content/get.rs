@@ -17,8 +17,8 @@ use serde_json::json;
 
 use super::network::{Extent, FetchArgs};
 use super::progress::bytes_bar;
-use super::temporary::{Temporary, check_interrupted, require_free};
 use super::{Common, ContentPath, car, chain, is_stream};
+use crate::cli::temporary::{Temporary, check_interrupted, require_free};
 use crate::content::ContentReader;
 use crate::ipld::read::View;
 use crate::ipld::{Cid, Metadata, Mtime, is_entry_name};

@@ -19,7 +19,6 @@ mod keep;
 mod network;
 mod progress;
 mod show;
-mod temporary;
 mod tree;
 
 /// Options of `cairn content`.

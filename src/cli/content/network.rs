@@ -20,8 +20,8 @@ use crate::rpc::client::Client;
 
 /// Longer than a node takes for a lookup, and for announcing what it found.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Time between two looks at what a fetch has brought.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between two looks at what a fetch has brought, and for signals.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Options of `cairn content provide`.
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::State;
 use crate::light::{Answer, Found, PeerReport, PeerStatus};
+use crate::p2p::SPEAKS_HTTP;
 use crate::p2p::message::Kind;
 use crate::primitives::amount::counted;
 
@@ -49,7 +50,7 @@ pub(super) fn in_words(report: &PeerReport) -> String {
         PeerStatus::Gone { reason } => format!("was disconnected: {reason}"),
         PeerStatus::Unreachable => "cannot be reached".to_owned(),
         PeerStatus::OtherNode { id } => format!("is another node, whose id is {id}"),
-        PeerStatus::Http => "speaks HTTP, as a node's address for RPC does: give its address for peers".to_owned(),
+        PeerStatus::Http => SPEAKS_HTTP.to_owned(),
     }
 }
 

@@ -1,17 +1,18 @@
 //! Control of a running test network from other terminals, over each node's RPC.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::nodes_in;
 use super::setup::{ADDRESS_PREFIX, Layout};
+use crate::cli::Interrupted;
 use crate::cli::client::call;
 use crate::primitives::address;
 use crate::primitives::hash::BlockHash;
@@ -135,7 +136,7 @@ impl Control {
     }
 
     /// Once `flag` is true, as by Ctrl-C with [`interrupt_flag`](crate::runtime::interrupt_flag), the next step of
-    /// [`Control::mine`], [`Control::agree`] or a saving of the network fails, so that temporary changes are reverted.
+    /// [`Control::mine`] or [`Control::agree`] fails, so that temporary changes are reverted.
     pub fn interrupted_by(self, flag: Arc<AtomicBool>) -> Self {
         Self { interrupted: flag, ..self }
     }
@@ -143,10 +144,9 @@ impl Control {
     /// Fails after an interrupt.
     ///
     /// # Errors
-    /// That there was one.
-    pub fn check_interrupted(&self) -> anyhow::Result<()> {
-        ensure!(!self.interrupted.load(Ordering::SeqCst), "interrupted");
-        Ok(())
+    /// [`Interrupted`].
+    fn check_interrupted(&self) -> anyhow::Result<()> {
+        Ok(Interrupted::check(&self.interrupted)?)
     }
 
     /// A node's tip.

@@ -32,12 +32,12 @@ use self::network::Network;
 use self::screen::{Input, Screen};
 use self::setup::{BLOCK_TIME_SECS, Layout, MAX_BASE_PORT, MAX_NODES, Settings};
 use super::console::Console;
-use super::{Common, UsageError};
+use super::{Common, UsageError, start_threads};
 use crate::consensus::params::{Params, Retarget};
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
 use crate::rpc::{Answer, Request};
-use crate::sim::units::Span;
+use crate::sim::units::parse_time;
 
 /// Requests of callers that wait.
 const MAX_REQUESTS: usize = 16;
@@ -92,13 +92,9 @@ pub struct Args {
 
 /// Whole seconds, with a unit or without.
 fn parse_block_time(text: &str) -> Result<u32, String> {
-    let in_units = || {
-        text.parse::<Span>().ok().map(Span::as_millis).filter(|millis| {
-            // What is rounded to zero is none.
-            millis.is_multiple_of(1_000) && (*millis > 0 || !text.contains(|c: char| ('1'..='9').contains(&c)))
-        })
-    };
-    let secs = text.parse().ok().or_else(|| u32::try_from(in_units()? / 1_000).ok());
+    let time = text.parse().map(Duration::from_secs).or_else(|_| parse_time(text));
+    let whole = time.ok().filter(|time| time.subsec_nanos() == 0);
+    let secs = whole.and_then(|time| u32::try_from(time.as_secs()).ok());
     secs.filter(|secs| *secs <= MAX_BLOCK_TIME_SECS)
         .ok_or_else(|| format!("expected whole seconds up to {MAX_BLOCK_TIME_SECS}, such as 5, 90s or 1.5m"))
 }
@@ -174,7 +170,7 @@ pub fn run(args: Args, common: &Common) -> anyhow::Result<()> {
     }
     layout.prepare()?;
     let (settings, block_time) = settings(&args, &layout)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let runtime = start_threads()?;
     let result = runtime.block_on(live(&args, (&settings, block_time), common, &layout));
     // Tasks that still read from a client's socket are not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -381,6 +377,24 @@ fn shell_word(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn block_times_are_whole_seconds() {
+        for (text, secs) in [
+            ("0", Some(0)),
+            ("0.0s", Some(0)),
+            ("0.0004s", None),
+            ("0.1ms", None),
+            ("1.0001s", None),
+            ("1000ms", Some(1)),
+            ("1.1m", Some(66)),
+            ("1h", Some(3_600)),
+            ("3601", None),
+            ("-1s", None),
+        ] {
+            assert_eq!(parse_block_time(text).ok(), secs, "{text}");
+        }
+    }
 
     #[test]
     fn paths_survive_a_shell() {

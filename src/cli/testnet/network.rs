@@ -19,7 +19,9 @@ use crate::primitives::address;
 use crate::primitives::keys::PublicKey;
 use crate::rpc::auth::{ADDRESS_FILE, COOKIE_FILE};
 use crate::rpc::{self, Answer, Nodes, Operator, Request, RpcServer, ServeError};
-use crate::runtime::{Config, Handle, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now};
+use crate::runtime::{
+    Config, Handle, HeldSnapshots, LinkKey, LinkSettings, Running, Snapshots, StartError, descriptors, unix_now,
+};
 use crate::storage::private_file;
 
 /// The first node's port for peers; the others' follow, each with its RPC port in between.
@@ -187,8 +189,8 @@ impl Network {
                 let pay = move || answer.send(told(faucet::work(&layout, to, amount).map(|txid| json!(txid))));
                 return drop(tokio::task::spawn_blocking(pay));
             }
-            Request::Add => self.grow(layout).await,
-            Request::Remove(name) => self.shrink(&name, layout).await,
+            Request::Add { forget_snapshots } => self.grow(forget_snapshots, layout).await,
+            Request::Remove { name, forget_snapshots } => self.shrink(&name, forget_snapshots, layout).await,
             Request::KeepWallets(name) => snapshot::keep_wallets(layout, &self.numbers(), &name).map(|()| Value::Null),
             Request::RestoreWallets(name) => {
                 snapshot::restore_wallets(layout, &self.numbers(), &name).map(|()| Value::Null)
@@ -210,14 +212,11 @@ impl Network {
         Ok(self.nodes.iter().map(|node| node.running.handle().clone()).collect())
     }
 
-    /// Forgets the snapshots of these nodes: none fits the network once they are others.
-    async fn forget_snapshots(&self, handles: &[Handle], layout: &Layout) -> anyhow::Result<()> {
-        self.snapshots.forget_all(handles).await?;
-        snapshot::forget_all(layout)
-    }
-
     /// Adds a node, with the lowest number that is free.
-    async fn grow(&mut self, layout: &Layout) -> anyhow::Result<Value> {
+    async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+        let snapshots = self.snapshots.clone();
+        let mut held = snapshots.hold().await;
+        check_given_up(&held, forget_snapshots)?;
         let numbers = self.numbers();
         let free = (1..=usize::from(MAX_NODES)).find(|number| !numbers.contains(number));
         let number = free.with_context(|| format!("there are {MAX_NODES} nodes, the most there can be"))?;
@@ -234,20 +233,25 @@ impl Network {
             return Err(error);
         }
         self.keep_settings(layout)?;
-        self.forget_snapshots(&before, layout).await?;
+        forget(&mut held, &before, layout).await?;
         let node = self.nodes.iter().find(|node| node.number == number).context("the node is gone")?;
         let rpc = node.server.as_ref().map(RpcServer::url);
         Ok(json!({ "name": node.name, "address": node.running.p2p_address(), "rpc": rpc }))
     }
 
     /// Removes a node. The first stays: it is the one that commands call.
-    async fn shrink(&mut self, name: &str, layout: &Layout) -> anyhow::Result<Value> {
+    async fn shrink(&mut self, name: &str, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+        let snapshots = self.snapshots.clone();
+        let mut held = snapshots.hold().await;
+        check_given_up(&held, forget_snapshots)?;
         let place = self.nodes.iter().position(|node| node.name == name);
         let place = place.with_context(|| format!("there is no node {name:?}"))?;
         ensure!(place > 0, "{name} stays, since commands call it");
-        self.forget_snapshots(&self.all_running()?, layout).await?;
+        forget(&mut held, &self.all_running()?, layout).await?;
         let mut node = self.nodes.remove(place);
         self.show();
+        // From now on snapshots are of the other nodes.
+        drop(held);
         if let Some(server) = node.server.take() {
             server.stop().await;
         }
@@ -403,6 +407,23 @@ impl Member {
     async fn stop(self) -> anyhow::Result<()> {
         self.running.stop().await.context(self.name)
     }
+}
+
+/// Fails if snapshots would be lost that are not given up.
+fn check_given_up(held: &HeldSnapshots<'_>, forget_snapshots: bool) -> anyhow::Result<()> {
+    let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
+    ensure!(
+        forget_snapshots || names.is_empty(),
+        "this network has snapshots, which do not fit other nodes: --forget-snapshots gives up {}",
+        names.join(", ")
+    );
+    Ok(())
+}
+
+/// Forgets the snapshots of these nodes: none fits the network once they are others.
+async fn forget(held: &mut HeldSnapshots<'_>, handles: &[Handle], layout: &Layout) -> anyhow::Result<()> {
+    held.forget_all(handles).await?;
+    snapshot::forget_all(layout)
 }
 
 /// A node's port is not to be had: `--base-port` decides on it, and not the option of `cairn node`.

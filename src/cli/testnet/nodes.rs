@@ -1,13 +1,11 @@
 //! `cairn testnet pause`, `resume`, `add` and `remove`.
 
-use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::control::{Control, name_of};
 use super::link;
 use super::setup::Layout;
-use super::snapshot::Kept;
 use crate::cli::Common;
 use crate::cli::client::call;
 
@@ -24,20 +22,6 @@ pub struct ChangeArgs {
     /// Forget all snapshots, which do not fit the changed network
     #[arg(long)]
     forget_snapshots: bool,
-}
-
-impl ChangeArgs {
-    /// Fails if snapshots would be lost that are not given up.
-    fn check(self, control: &Control) -> anyhow::Result<()> {
-        let kept: Vec<Kept> = call(control.node(0), "listsnapshots", &[])?;
-        let names: Vec<String> = kept.iter().map(|kept| format!("{:?}", kept.name)).collect();
-        ensure!(
-            self.forget_snapshots || names.is_empty(),
-            "this network has snapshots, which do not fit other nodes: --forget-snapshots gives up {}",
-            names.join(", ")
-        );
-        Ok(())
-    }
 }
 
 /// Options of `cairn testnet remove`.
@@ -100,8 +84,7 @@ fn switch(
 /// If no network runs in the directory, a node is paused, snapshots would be lost, or there is no place for another one.
 pub fn add(args: ChangeArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
-    args.check(&control)?;
-    let changed: Changed = call(control.node(0), "addtestnode", &[])?;
+    let changed: Changed = call(control.node(0), "addtestnode", &[json!(args.forget_snapshots)])?;
     let (address, rpc) = (changed.address.clone().unwrap_or_default(), changed.rpc.clone().unwrap_or_default());
     let text = format!("{}: peers at {address}, RPC at {rpc}", changed.name);
     common.print_done(&text, || text.clone(), || json!(changed))
@@ -114,8 +97,8 @@ pub fn add(args: ChangeArgs, common: &Common, layout: &Layout) -> anyhow::Result
 pub fn remove(args: &RemoveArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let control = Control::find(layout)?;
     let name = args.node.name(&control)?;
-    args.change.check(&control)?;
-    let changed: Changed = call(control.node(0), "removetestnode", &[json!(name)])?;
+    let params = [json!(name), json!(args.change.forget_snapshots)];
+    let changed: Changed = call(control.node(0), "removetestnode", &params)?;
     let text = format!("{}: removed", changed.name);
     common.print_done(&text, || text.clone(), || json!(changed))
 }

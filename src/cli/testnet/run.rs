@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::network::{STORE_CACHE_BYTES, local};
-use crate::cli::Common;
 use crate::cli::scenario::{self, Args};
+use crate::cli::{Common, Interrupted, start_threads};
 use crate::consensus::params::Params;
 use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Node, Now, PeerAddr, Reply};
@@ -54,8 +54,7 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
 
 impl Real {
     fn new(scenario: &Scenario) -> anyhow::Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+        let runtime = start_threads()?;
         let interrupted = CancellationToken::new();
         let signal = interrupted.clone();
         runtime.spawn(async move {
@@ -126,7 +125,7 @@ impl World for Real {
                 () = interrupted.cancelled() => false,
             }
         });
-        if waited { Ok(()) } else { Err(WorldError { name: "the run".to_owned(), source: "interrupted".into() }) }
+        if waited { Ok(()) } else { Err(WorldError { name: "the run".to_owned(), source: Interrupted.into() }) }
     }
 
     fn start(&mut self, node: usize) -> Result<(), WorldError> {

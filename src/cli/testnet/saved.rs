@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::setup::{MAX_NODES, Settings};
+use crate::cli::temporary::Temporary;
 use crate::consensus::params::{GenesisSpec, Params};
 use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
@@ -100,46 +101,36 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// Writes a file atomically and with mode 0600, since it contains wallets. `chains` writes the chains, in order.
+/// Writes a file with mode 0600, since it contains wallets, and gives it its name when it is whole. `chains` writes the chains, in
+/// order.
 ///
 /// # Errors
 /// If the file is there already or cannot be written, and those of `chains`.
 pub fn write(
     path: &Path,
+    temporary: Temporary,
     manifest: &Manifest,
     chains: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    ensure!(!path.exists(), "{} exists already", path.display());
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
     let cannot = || format!("cannot write {}", path.display());
     let text = serde_json::to_vec(manifest)?;
     let length = u32::try_from(text.len()).ok().filter(|length| *length <= MAX_MANIFEST_BYTES);
     let length = length.with_context(|| format!("the wallets take {} bytes, which is too much", text.len()))?;
     let mut options = File::options();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let write = || -> anyhow::Result<()> {
-        let file = options.open(&partial).with_context(cannot)?;
-        let mut out = Summed { inner: BufWriter::new(file), sum: Sha256::new() };
-        for part in [&MAGIC[..], &VERSION.to_le_bytes(), &length.to_le_bytes(), &text] {
-            out.write_all(part).with_context(cannot)?;
-        }
-        chains(&mut out)?;
-        let checksum = out.sum.finalize();
-        let mut file = out.inner;
-        file.write_all(&checksum).and_then(|()| file.flush()).with_context(cannot)?;
-        file.get_ref().sync_all().with_context(cannot)?;
-        std::fs::rename(&partial, path).with_context(cannot)
-    };
-    let written = write();
-    if written.is_err() {
-        // Removes the partial file.
-        let _ = std::fs::remove_file(&partial);
+    let file = options.open(temporary.path()).with_context(cannot)?;
+    let mut out = Summed { inner: BufWriter::new(file), sum: Sha256::new() };
+    for part in [&MAGIC[..], &VERSION.to_le_bytes(), &length.to_le_bytes(), &text] {
+        out.write_all(part).with_context(cannot)?;
     }
-    written
+    chains(&mut out)?;
+    let checksum = out.sum.finalize();
+    let mut file = out.inner;
+    file.write_all(&checksum).and_then(|()| file.flush()).with_context(cannot)?;
+    file.get_ref().sync_all().with_context(cannot)?;
+    temporary.rename(path).with_context(cannot)
 }
 
 /// An open file whose checksum and manifest are valid.

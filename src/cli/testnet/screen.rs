@@ -77,7 +77,7 @@ impl Screen {
         crossterm::terminal::enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         let (sender, inputs) = mpsc::channel(64);
-        let (introduction, has_colours) = (introduction.trim_end().to_owned(), crate::cli::colours());
+        let (introduction, has_colours) = (introduction.trim_end().to_owned(), crate::cli::console::colours());
         let screen = Self { matrix: None, nodes: 0, has_colours, introduction, is_help: false, matrix_line: 0, inputs };
         // From here on, dropping it restores the terminal.
         crossterm::execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture, crossterm::cursor::Hide)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::control::Control;
@@ -83,19 +83,16 @@ pub fn revert(args: &RevertArgs, common: &Common, layout: &Layout) -> anyhow::Re
     )
 }
 
-/// A snapshot, as a node lists it.
-#[derive(Deserialize, serde::Serialize)]
-pub struct Kept {
-    /// Its name.
-    pub name: String,
-    height: Height,
-}
-
 /// Runs `cairn testnet list`.
 ///
 /// # Errors
 /// If no network runs in the directory.
 pub fn list(common: &Common, layout: &Layout) -> anyhow::Result<()> {
+    #[derive(Deserialize, Serialize)]
+    struct Kept {
+        name: String,
+        height: Height,
+    }
     let control = Control::find(layout)?;
     let all: Vec<Kept> = call(control.node(0), "listsnapshots", &[])?;
     let lines: Vec<String> = all.iter().map(|kept| format!("{}  height {}", kept.name, kept.height)).collect();

@@ -11,8 +11,9 @@ use super::control::{Control, name_of};
 use super::saved::{self, Manifest, Saved, SavedNode};
 use super::setup::{self, Layout, Settings};
 use crate::chain::Chain;
+use crate::cli::Common;
 use crate::cli::client::call;
-use crate::cli::{Common, unix_now};
+use crate::cli::temporary::{Temporary, check_interrupted};
 use crate::consensus::params::Params;
 use crate::primitives::amount::counted;
 use crate::primitives::codec;
@@ -20,7 +21,7 @@ use crate::primitives::hash::BlockHash;
 use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::rpc::client::{Client, ClientError};
-use crate::runtime::{STORE_DIR, interrupt_flag};
+use crate::runtime::{STORE_DIR, unix_now};
 use crate::storage::archive::Writer;
 use crate::storage::{BlockKey, Database, SledStore, private_file};
 
@@ -118,12 +119,12 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
         "there is no test network in {}: give its directory with --data-dir",
         layout.dir.display()
     );
+    // From here on a signal is looked for, so that the miners go on at once.
+    let temporary = Temporary::beside(&args.file)?;
     let manifest = match Control::find(layout) {
         Ok(control) => {
-            let control = control.interrupted_by(interrupt_flag()?);
             let source = |index: usize, _| Ok(Source::Running(control.node(index).clone()));
-            let check = || control.check_interrupted();
-            control.while_quiet(|| write(&args.file, layout, control.numbers(), source, check))
+            control.while_quiet(|| write(&args.file, temporary, layout, control.numbers(), source))
         }
         Err(error) => match error.downcast_ref::<ClientError>() {
             Some(ClientError::NoNode { .. } | ClientError::Unreachable { .. }) => {
@@ -131,7 +132,7 @@ pub fn save(args: &SaveArgs, common: &Common, layout: &Layout) -> anyhow::Result
                     let store = SledStore::open(&layout.node(number).join(STORE_DIR))?;
                     Ok(Source::Stopped(Database::new(Arc::new(store))))
                 };
-                write(&args.file, layout, &layout.stores(), source, || Ok(()))
+                write(&args.file, temporary, layout, &layout.stores(), source)
             }
             _ => return Err(error),
         },
@@ -159,10 +160,10 @@ struct Branch {
 
 fn write(
     path: &Path,
+    temporary: Temporary,
     layout: &Layout,
     numbers: &[usize],
     source: impl Fn(usize, usize) -> anyhow::Result<Source>,
-    check: impl Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Manifest> {
     ensure!(!numbers.is_empty(), "the network in {} was never started", layout.dir.display());
     let genesis = read(&layout.genesis())?;
@@ -188,11 +189,11 @@ fn write(
     let settings = Settings { nodes: nodes_of, miners: kept.miners.min(nodes_of), base_port: None, removed, ..kept };
     let chains = branches.iter().map(|branch| branch.hashes.len() as u32).collect();
     let manifest = Manifest { genesis: params.spec.clone(), settings, wallet: raw(&layout.wallet())?, nodes, chains };
-    saved::write(path, &manifest, |mut out| {
+    saved::write(path, temporary, &manifest, |mut out| {
         for branch in &branches {
             let mut writer = Writer::new(&mut out, &params.genesis_hash)?;
             for (height, hash) in Height::GENESIS.next().through(Height::MAX).zip(&branch.hashes) {
-                check()?;
+                check_interrupted()?;
                 let block = sources[branch.source].block(&BlockKey { height, hash: *hash })?;
                 // The file's checksums must not cover damaged bytes, so the header's hash is compared.
                 let is_whole = block.get(..Header::LEN).is_some_and(|header| BlockHash::of(header) == *hash);

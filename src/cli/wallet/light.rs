@@ -8,13 +8,12 @@ use serde_json::json;
 
 use super::order;
 use super::scan::{MAX_SCANNED, Scan, ScanArgs};
-use super::send::{SendArgs, keep_label};
-use super::unlock;
+use super::send::{SendArgs, keep_label, open_to_pay};
 use super::view::DraftView;
-use crate::cli::Common;
 use crate::cli::account::Coins;
 use crate::cli::console::note;
-use crate::cli::light::{Interrupted, Owned, PeerArgs, with_session};
+use crate::cli::light::{Owned, PeerArgs, with_session};
+use crate::cli::{Common, Interrupted};
 use crate::consensus::params::Params;
 use crate::light::Scope;
 use crate::mempool::Limits;
@@ -73,23 +72,17 @@ pub fn balance(peers: &PeerArgs, path: &Path, params: &Params, common: &Common) 
 /// If the wallet's file, the passphrase or the payment fails, or no peer proves the coins or takes the payment.
 pub fn send(send: &SendArgs, peers: &PeerArgs, path: &Path, params: &Params, common: &Common) -> anyhow::Result<()> {
     let order = send.order.order_at(Limits::default().min_fee_rate, params)?;
-    let payees = order::payees(&order);
     if send.dry_run {
         let wallet = Wallet::open(path)?;
         let keys: BTreeSet<PublicKey> = wallet.keys().iter().copied().collect();
         let owned = with_session(common, peers, async |session| session.own(Scope::Keys(keys)).await)?;
         let owned = owned.ok_or(Interrupted)?;
         let coins = Coins { confirmed: spendable(&owned, params).0, unconfirmed: Vec::new() };
-        let change_to = wallet.change_key(&payees).unwrap_or(wallet.newest_key());
+        let change_to = wallet.change_key(&order::payees(&order)).unwrap_or(wallet.newest_key());
         let view = DraftView::new(&order::draft(&order, send.order.from(), &coins, change_to)?, wallet.keys(), params);
         return view.print_only("nothing was signed or sent", common);
     }
-    let secret = unlock(&Wallet::open(path)?)?;
-    let mut wallet = Wallet::lock(path, &secret)?;
-    let change_to = match wallet.change_key(&payees) {
-        Some(key) => key,
-        None => wallet.add_key(&secret)?,
-    };
+    let (wallet, secret, change_to) = open_to_pay(&order, path)?;
     let keys: BTreeSet<PublicKey> = wallet.keys().iter().copied().collect();
     let sent = with_session(common, peers, async |session| {
         let owned = session.own(Scope::Keys(keys)).await?;

@@ -6,7 +6,8 @@ use anyhow::Context;
 use qrcode::{Color, EcLevel, QrCode};
 use serde_json::{Value, json};
 
-use crate::cli::{Common, colours};
+use crate::cli::Common;
+use crate::cli::console::colours;
 use crate::consensus::params::Params;
 use crate::primitives::amount::counted;
 use crate::wallet::payment_file::PaymentFile;

@@ -21,10 +21,10 @@ use crate::primitives::keys::PublicKey;
 use crate::primitives::tx::OutPoint;
 use crate::rpc::client::{Client, ClientError};
 use crate::rpc::error::Code;
-use crate::wallet::Wallet;
 use crate::wallet::coins::Spendable;
 use crate::wallet::labels::{Kind, Labels};
 use crate::wallet::payment::{Draft, Order, Payment};
+use crate::wallet::{LockedWallet, Secret, Wallet};
 
 /// Payments built anew after a refusal: each uses coins that the node reported as spendable, which only blocks and
 /// other wallets with the same words can spend meanwhile.
@@ -101,13 +101,7 @@ pub(in crate::cli) fn pay(
     path: &Path,
     params: &Params,
 ) -> anyhow::Result<Sent> {
-    // This may prompt for the passphrase, so it does not hold the lock.
-    let secret = unlock(&Wallet::open(path)?)?;
-    let mut wallet = Wallet::lock(path, &secret)?;
-    let change_to = match wallet.change_key(&order::payees(order)) {
-        Some(key) => key,
-        None => wallet.add_key(&secret)?,
-    };
+    let (wallet, secret, change_to) = open_to_pay(order, path)?;
     let own = addresses(&wallet, params);
     let known_coins = || account::coins(node, wallet.keys(), &own);
     let sign = |draft: Draft| {
@@ -138,6 +132,21 @@ pub(in crate::cli) fn pay(
     }
     submit(&sent.payment, false, node)?;
     Ok(sent)
+}
+
+/// Opens a wallet that pays, with its secret and the key that gets the change: none of the payees'.
+///
+/// # Errors
+/// If the wallet's file or the passphrase fails.
+pub(super) fn open_to_pay(order: &Order, path: &Path) -> anyhow::Result<(LockedWallet, Secret, PublicKey)> {
+    // This may prompt for the passphrase, so it does not hold the lock.
+    let secret = unlock(&Wallet::open(path)?)?;
+    let mut wallet = Wallet::lock(path, &secret)?;
+    let change_to = match wallet.change_key(&order::payees(order)) {
+        Some(key) => key,
+        None => wallet.add_key(&secret)?,
+    };
+    Ok((wallet, secret, change_to))
 }
 
 /// Submits a payment to a node, which replaces others with it only if it may.

@@ -7,7 +7,7 @@ use super::Node;
 use crate::p2p::addrbook::PeerAddress;
 use crate::p2p::connection::{Direction, Now, PeerId};
 use crate::p2p::discovery::HandshakeInfo;
-use crate::p2p::interface::OtherParty;
+use crate::p2p::interface::{OtherParty, SPEAKS_HTTP};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::SERVICE_BRIEF;
 use crate::p2p::peer_addr::PeerAddr;
@@ -121,7 +121,7 @@ impl Node {
     pub(super) fn on_connect_failed(&mut self, now: Now, address: PeerAddr, found: Option<OtherParty>) {
         // The owner can mend an address that the owner gave, and none that a peer told.
         if found == Some(OtherParty::Http) && self.peering.dialer.is_manual(&address) {
-            tracing::warn!(%address, "HTTP is spoken there, as at a node's address for RPC: give its address for peers");
+            tracing::warn!(%address, "a server {SPEAKS_HTTP}");
         }
         self.on_dial_failed(now, address);
     }

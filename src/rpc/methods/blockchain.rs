@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::prune::{check_header_is_here, missing_headers, unavailable};
 use super::{Access, Method, Outcome};
 use crate::chain::{BlockTree, Entry, Retention};
-use crate::consensus::coins::{Coin, CoinView};
+use crate::consensus::coins::CoinView;
 use crate::p2p::Command;
 use crate::primitives::amount::Amount;
-use crate::primitives::block::Block;
 use crate::primitives::codec;
 use crate::primitives::hash::{BlockHash, FilterHeader, Hash256, Txid};
-use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::tx::{OutPoint, Output};
-use crate::receipt;
 use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
@@ -24,7 +21,7 @@ use crate::rpc::jsonrpc::Reply;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::rpc::strangers;
-use crate::rpc::view::{CoinbaseView, DifficultyView, HeaderView, LockView, TransactionView, WEIGHT, fee_of, hex_of};
+use crate::rpc::view::{BlockTransactions, BlockView, DifficultyView, HeaderView, LockView};
 use crate::storage::{BlockKey, Database};
 
 const BLOCKHASH: Param = required("blockhash", Kind::Hash, "The block.");
@@ -194,7 +191,8 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         warnings: Vec<String>,
     }
     let params = api.params().clone();
-    let size_on_disk = api.load(|db| Ok(db.store().bytes_on_disk())).await?;
+    let reading = |db: &Database| Ok((db.store().bytes_on_disk(), db.state_load()?.is_some()));
+    let (size_on_disk, is_loading) = api.load(reading).await?;
     let tree = api.tree()?;
     let (tip, best) = (tree.tip(), tree.best_header());
     let pruned = !tree.keeps_all();
@@ -231,7 +229,7 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         time: tip.header.time,
         mediantime: tree.median_time(&tip),
         verificationprogress: (f64::from(tip.height.next().as_u32()) / f64::from(best.height.next().as_u32())).min(1.0),
-        initialblockdownload: best.work > tip.work,
+        initialblockdownload: lacks_blocks(&tree, is_loading),
         chainwork: tip.work.to_string(),
         size_on_disk,
         pruned,
@@ -241,6 +239,12 @@ async fn get_blockchain_info(api: Api) -> Outcome {
         archived_blocks: pruned.then(|| tree.archived_blocks()),
         warnings: too_deep.into_iter().chain(started_from).chain(fetching).collect(),
     }))
+}
+
+/// Whether blocks of the best header's chain are missing. While a state is being loaded, they are: the tip may be the best header
+/// before others come.
+pub(super) fn lacks_blocks(tree: &BlockTree, is_loading: bool) -> bool {
+    is_loading || tree.best_header().work > tree.tip().work
 }
 
 fn get_block_hash(api: &Api, args: &Args) -> Outcome {
@@ -263,29 +267,6 @@ pub(super) fn entry(tree: &BlockTree, hash: &BlockHash) -> Result<Entry, RpcErro
     })
 }
 
-fn header_view(tree: &BlockTree, entry: &Entry) -> HeaderView {
-    let in_chain = tree.is_on_best_chain(entry);
-    let next = if in_chain { tree.entry_at(entry.height.next()).map(|next| next.hash) } else { None };
-    let Header { version, previous, merkle_root, time, bits, nonce } = entry.header;
-    HeaderView {
-        hash: entry.hash,
-        cid: receipt::car::root(&entry.header),
-        confirmations: if in_chain { i64::from(tree.tip().height.blocks_since(entry.height)) + 1 } else { -1 },
-        height: entry.height,
-        version,
-        version_hex: format!("{version:08x}"),
-        merkleroot: merkle_root,
-        time,
-        mediantime: tree.median_time(entry),
-        nonce,
-        difficulty: DifficultyView::new(bits),
-        chainwork: entry.work.to_string(),
-        transactions: entry.tx_count,
-        previous: (entry.height > Height::GENESIS).then_some(previous),
-        next,
-    }
-}
-
 fn get_block_header(api: &Api, args: &Args) -> Outcome {
     let hash: BlockHash = args.get("blockhash")?;
     let verbose: bool = args.get("verbose")?;
@@ -301,36 +282,7 @@ fn view_of(api: &Api, hash: &BlockHash) -> Result<HeaderView, RpcError> {
     let tree = api.tree()?;
     let entry = entry(&tree, hash)?;
     check_header_is_here(&tree, entry.height)?;
-    Ok(header_view(&tree, &entry))
-}
-
-#[derive(Serialize)]
-struct BlockView<T: Serialize> {
-    #[serde(flatten)]
-    header: HeaderView,
-    size: usize,
-    /// Bitcoin's sizes without and with a discount for signatures. There is none here, so they follow from the size.
-    strippedsize: usize,
-    weight: usize,
-    coinbase_tx: CoinbaseView,
-    /// Ids, or [`BlockTransactions`].
-    tx: T,
-}
-
-impl<T: Serialize> BlockView<T> {
-    fn new(header: HeaderView, block: &Block, tx: T) -> Result<Self, RpcError> {
-        let coinbase =
-            block.transactions.first().ok_or_else(|| RpcError::internal("a stored block has no coinbase"))?;
-        let (size, coinbase_tx) = (block.size(), CoinbaseView::new(coinbase));
-        Ok(Self { header, size, strippedsize: size, weight: WEIGHT * size, coinbase_tx, tx })
-    }
-}
-
-#[derive(Serialize)]
-struct BlockTransaction {
-    #[serde(flatten)]
-    transaction: TransactionView,
-    hex: String,
+    Ok(HeaderView::new(&tree, &entry))
 }
 
 async fn get_block(api: Api, args: Args) -> Outcome {
@@ -355,12 +307,10 @@ fn block_reply(
     api: &Api,
     db: &Database,
     at: &BlockKey,
-    mut header: HeaderView,
+    header: HeaderView,
     verbosity: u8,
 ) -> Result<Option<Reply>, RpcError> {
     let Some(block) = db.block(at)? else { return Ok(None) };
-    // The body may have arrived after the header was read.
-    header.transactions = block.transactions.len() as u32;
     if verbosity == 1 {
         return api.reply(&BlockView::new(header, &block, block.txids())?).map(Some);
     }
@@ -371,30 +321,6 @@ fn block_reply(
     let prefix = &api.params().address_prefix;
     let tx = BlockTransactions { block: &block, undo, prefix, show_coins: verbosity > 2 };
     api.reply(&BlockView::new(header, &block, tx)?).map(Some)
-}
-
-/// The transactions of a block, with their fees if `undo`, the coins they spend in order, is there. Each is serialised
-/// as it is written, so that an answer that becomes too long is never built whole.
-struct BlockTransactions<'a> {
-    block: &'a Block,
-    undo: Option<&'a [Coin]>,
-    prefix: &'a str,
-    show_coins: bool,
-}
-
-impl Serialize for BlockTransactions<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rest = self.undo;
-        serializer.collect_seq(self.block.transactions.iter().map(|tx| {
-            let spent = rest.and_then(|coins| coins.split_at_checked(tx.inputs.len()));
-            rest = spent.map(|(_, after)| after);
-            let spent = spent.map(|(coins, _)| coins);
-            let (shown, fee) = (spent.filter(|_| self.show_coins), spent.and_then(|coins| fee_of(tx, coins)));
-            let shown = shown.unwrap_or_default();
-            let transaction = TransactionView::with_coins(tx, tx.txid(), self.prefix, shown, fee);
-            BlockTransaction { transaction, hex: hex_of(tx) }
-        }))
-    }
 }
 
 async fn get_block_filter(api: Api, args: Args) -> Outcome {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::blockchain::lacks_blocks;
 use super::{Access, Method, Outcome};
 use crate::mempool::{Entry, Mempool};
 use crate::p2p::{Command, Node};
@@ -320,8 +321,8 @@ async fn import_mempool(api: Api, args: Args) -> Outcome {
     let failed = |error: &dyn Display| RpcError::new(Code::Misc, format!("Unable to import mempool file: {error}"));
     let path = PathBuf::from(args.get::<&str>("filepath")?);
     api.node(|node, _| {
-        let (best, tip) = (node.chain().best_header(), node.chain().tip());
-        if best.work > tip.work || node.chain().state_load().is_some() {
+        let chain = node.chain();
+        if lacks_blocks(&chain.tree(), chain.state_load().is_some()) {
             return Err(RpcError::new(Code::NotReady, "blocks are missing whose coins its transactions may spend"));
         }
         match node.mempool().is_unfinished() {

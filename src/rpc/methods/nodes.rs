@@ -16,6 +16,8 @@ use crate::rpc::schema::Shape;
 use crate::runtime::Handle;
 
 const NODE: Param = required("node", Kind::Text, "The name of a node of this process.");
+const FORGET_SNAPSHOTS: Param =
+    optional("forget_snapshots", Kind::Boolean, "true", "false to fail if there are snapshots.");
 
 /// Most blocks that a call for a reorganisation may ask for.
 const MAX_FORK: u32 = 10_000;
@@ -42,16 +44,16 @@ pub const METHODS: &[Method] = &[
     Method {
         name: "addtestnode",
         access: Access::Owner,
-        params: &[],
+        params: &[FORGET_SNAPSHOTS],
         result: Shape::Object(&results::network::CHANGED_NODE),
         about: "Starts another node of this test network, connected to some of the others. Snapshots are forgotten: they do not \
                 have it.",
-        run: |api, _| Box::pin(request(api, Request::Add)),
+        run: |api, args| Box::pin(add(api, args)),
     },
     Method {
         name: "removetestnode",
         access: Access::Owner,
-        params: &[NODE],
+        params: &[NODE, FORGET_SNAPSHOTS],
         result: Shape::Object(&results::network::CHANGED_NODE),
         about: "Stops a node of this test network, other than the first, and removes its files, its wallet too. Snapshots are \
                 forgotten.",
@@ -97,10 +99,13 @@ async fn resume(api: Api, args: Args) -> Outcome {
     Ok(Reply::of(&node(&api, &args)?.resume()))
 }
 
+async fn add(api: Api, args: Args) -> Outcome {
+    request(api, Request::Add { forget_snapshots: args.get(FORGET_SNAPSHOTS.name)? }).await
+}
+
 async fn remove(api: Api, args: Args) -> Outcome {
-    let name: &str = args.get("node")?;
-    let remove = Request::Remove(name.to_owned());
-    request(api, remove).await
+    let name = args.get::<&str>("node")?.to_owned();
+    request(api, Request::Remove { name, forget_snapshots: args.get(FORGET_SNAPSHOTS.name)? }).await
 }
 
 async fn fork(api: Api, args: Args) -> Outcome {

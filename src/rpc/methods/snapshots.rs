@@ -89,7 +89,7 @@ fn refused(error: NetworkSnapshotError) -> RpcError {
 
 async fn take(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
-    api.snapshots.take(&nodes(&api)?, name).await.map_err(refused)?;
+    api.snapshots.hold().await.take(&nodes(&api)?, name).await.map_err(refused)?;
     if let Some(operator) = &api.operator {
         super::nodes::ask(operator, Request::KeepWallets(name.to_owned())).await?;
     }
@@ -106,7 +106,8 @@ async fn revert(api: Api, args: Args) -> Outcome {
         milliseconds: f64,
     }
     let name = name(&args)?;
-    let Reverted { ends, missing, took } = api.snapshots.revert(&nodes(&api)?, name).await.map_err(refused)?;
+    let reverted = api.snapshots.hold().await.revert(&nodes(&api)?, name).await;
+    let Reverted { ends, missing, took } = reverted.map_err(refused)?;
     if let Some(operator) = &api.operator {
         super::nodes::ask(operator, Request::RestoreWallets(name.to_owned())).await?;
     }
@@ -125,7 +126,8 @@ async fn list(api: Api) -> Outcome {
 
 async fn forget(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
-    if api.snapshots.forget(&nodes(&api)?, name).await? {
+    let is_forgotten = api.snapshots.hold().await.forget(&nodes(&api)?, name).await?;
+    if is_forgotten {
         return Ok(Reply::null());
     }
     Err(refused(SnapshotError::Unknown { name: name.to_owned() }.into()))

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub use identity::{IdentityError, KEY_FILE, open_identity};
 
+use crate::p2p::SPEAKS_HTTP;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::{Carrier, HANDSHAKE_BYTES, Handshake, HandshakeError, Identity, Session};
 
@@ -21,7 +22,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// The other side is a server of HTTP.
-    #[error("HTTP is spoken there, as at a node's address for RPC")]
+    #[error("the other side {SPEAKS_HTTP}")]
     Http,
 }
 

@@ -47,13 +47,18 @@ export function histogram(caption, entries) {
 }
 
 const WIDTH = 1000;
+/** Some pixels beside the line around a band, where the bar is narrowest. */
+const LEAST_WIDTH = 12;
 
-/** A block as a bar: as much of it is filled as `size` of `room`, each band of fee rates in its shade, the best paying darkest. */
+/** A block as a bar: as much of it is filled as `size` of `room`, each band of fee rates in its shade, the best paying darkest. A
+ * band of few bytes is drawn wider than its share, so that it is seen. */
 export function blockBar(entries, size, room) {
   const all = bands(entries);
+  const widths = all.map((band) => Math.max(LEAST_WIDTH, (WIDTH * band.size) / room));
+  const scale = Math.min(1, WIDTH / widths.reduce((sum, width) => sum + width, 0));
   let x = 0;
   const parts = all.map((band, i) => {
-    const width = (WIDTH * band.size) / room;
+    const width = widths[i] * scale;
     const part = svg("rect", { x: x.toFixed(2), y: 0, width: width.toFixed(2), height: 28, "fill-opacity": (1 - (0.7 * i) / all.length).toFixed(2) },
       svg("title", null, `${range(band)} grains a byte: ${bytes(band.size)}, ${plural(band.transactions, "transaction")}`));
     x += width;

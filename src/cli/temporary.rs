@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::cli::Interrupted;
 use crate::runtime::interrupt_flag;
@@ -18,12 +18,9 @@ static INTERRUPTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 /// Fails after a signal, so that what is there under a temporary name is removed. Call it often.
 ///
 /// # Errors
-/// That there was one.
+/// [`Interrupted`].
 pub fn check_interrupted() -> anyhow::Result<()> {
-    if INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::SeqCst)) {
-        bail!(Interrupted);
-    }
-    Ok(())
+    Ok(INTERRUPTED.get().map_or(Ok(()), |flag| Interrupted::check(flag))?)
 }
 
 /// Fails if nothing can be made at `target`, before much is done for it.
@@ -44,6 +41,9 @@ pub struct Temporary {
 }
 
 impl Temporary {
+    /// A name for what is to become `target`. Looks at the target even if the caller did so before a fetch: during the fetch,
+    /// another program can have made it.
+    ///
     /// # Errors
     /// Those of [`require_free`]; if the target ends in `..` or the like, or there is no thread to wait for signals on.
     pub fn beside(target: &Path) -> anyhow::Result<Self> {
@@ -75,7 +75,7 @@ impl Temporary {
         &self.path
     }
 
-    /// Gives what is there its name.
+    /// Gives what is there its name, unless another program has made the target meanwhile.
     ///
     /// # Errors
     /// Those of [`require_free`], and the file system's.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn::chain::Run;
+use cairn::p2p::announcer::MAX_OWN_KEYS;
 use cairn::p2p::archive::{MIN_COPIES, Runs, key_of};
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, SERVICE_ARCHIVE, SERVICE_PRUNED, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::upkeep::{PATIENCE, SWEEP};
+use cairn::p2p::upkeep::{MIN_CHECK_INTERVAL, PATIENCE, SWEEP};
 use cairn::p2p::{Config, Event, Input, PeerAddr, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
@@ -365,6 +366,27 @@ fn a_node_takes_up_as_many_runs_of_others_as_its_share_has() {
     assert!(room > 1 && around > 2 * room as usize, "{around} around, room for {room}: choose another share");
     stage.sim.run_for(2 * SWEEP);
     assert_eq!(stage.taken_up().len() as u64, room);
+}
+
+#[test]
+fn a_run_without_room_among_the_announcements_is_announced_once_there_is_room() {
+    let params = params();
+    let mut ledger = Ledger::on(&params);
+    ledger.extend(BLOCKS, 0);
+    let config = Config { archive_share: u32::MAX, seeds: Vec::new(), ..archivist(0) };
+    let mut bench = Bench::on(&params, config, Arc::new(MemoryStore::new()));
+    // Room is left for one run.
+    let others: Vec<NodeId> = (1..MAX_OWN_KEYS).map(|n| NodeId::of_content(&n.to_le_bytes())).collect();
+    assert_eq!(bench.node.provide(bench.now, &others), others.len());
+    for block in &ledger.blocks[1..] {
+        bench.node.submit_block(bench.now, block.clone()).unwrap();
+        bench.give(Input::Tick);
+    }
+    let has = |bench: &Bench| (bench.node.chain().count_archived_runs(), bench.node.provided().0);
+    assert_eq!(has(&bench), (RUNS as usize, MAX_OWN_KEYS));
+    bench.node.stop_providing(bench.now, &others[1..]);
+    bench.after(2 * MIN_CHECK_INTERVAL);
+    assert_eq!(has(&bench), (RUNS as usize, RUNS as usize + 1));
 }
 
 #[test]

@@ -59,6 +59,7 @@ pub fn check(db: &Database, params: &Params, progress: &mut dyn FnMut(Height, He
     let index = Index::load(db)?;
     let mut hashes = check_buried(db, params, &index)?;
     check_headers(db, params, &index)?;
+    check_block_headers(db, &index)?;
     let tip = db.tip()?.ok_or_else(|| db.corrupt("there is no tip"))?;
     let tip = index.find(&tip).ok_or_else(|| db.corrupt(format!("tip {tip} has no header")))?;
     let root = hashes.len();
@@ -356,6 +357,18 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
             };
             tail.push_child(&entry.header, entry.hash, params).map_err(|e| fault(e.to_string()))?;
         }
+    }
+    Ok(())
+}
+
+/// Checks that the headers of stored blocks are headers of the tree.
+fn check_block_headers(db: &Database, index: &Index) -> Result<(), StoreError> {
+    let (found, mut known) = (db.count_block_headers()?, 0);
+    for entry in index.entries() {
+        known += u64::from(db.header(&entry.key())? == Some(entry.header));
+    }
+    if found != known {
+        return Err(db.corrupt(format!("it holds headers of {found} stored blocks, and the tree has {known} of them")));
     }
     Ok(())
 }

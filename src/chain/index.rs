@@ -3,6 +3,9 @@
 //! It begins with its root, a block of the best chain that is buried deep. The blocks below the root, all of the best chain,
 //! are in the store: [`Buried`] reads them.
 
+mod ancestry;
+mod load;
+
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
@@ -15,17 +18,13 @@ use crate::primitives::header::Header;
 use crate::primitives::height::Height;
 use crate::primitives::keyed::Keyed;
 use crate::primitives::target::Work;
-use crate::storage::{
-    BareHeader, BlockKey, BuriedHeader, Database, HeaderGap, HeaderRecord, Status, StoreError, TreeRoot,
-};
+use crate::storage::{BareHeader, BlockKey, BuriedHeader, HeaderGap, HeaderRecord, Status, TreeRoot};
 
 /// Place of an entry in the order of arrival. A parent's is less than its child's.
 pub(super) type Id = u32;
 
 /// In place of the place of an entry that is not in memory.
 pub(super) const NOWHERE: Id = Id::MAX;
-/// Most places without an entry that may follow on another in a store: more are a sign of damage.
-const MAX_GAP: u32 = 1 << 24;
 
 /// Flags for which a block is kept out of the best chain. Its descendants inherit them.
 pub(super) const FAULTS: [Status; 2] = [Status::BROKEN, Status::REFUSED];
@@ -171,96 +170,7 @@ pub(super) struct Index {
     root_previous: BlockHash,
 }
 
-/// The block below the root.
-struct Below {
-    hash: BlockHash,
-    work: Work,
-    /// Transactions up to and with it.
-    transactions: u64,
-}
-
-impl Below {
-    /// Genesis has none.
-    const NOTHING: Self = Self { hash: BlockHash::ZERO, work: Work::ZERO, transactions: 0 };
-
-    fn of(block: &BuriedHeader) -> Self {
-        Self { hash: block.header.hash(), work: block.work, transactions: block.transactions }
-    }
-}
-
 impl Index {
-    /// Rebuilds the tree from the store. Checks only that each header has a parent, not the rules again.
-    pub fn load(db: &Database) -> Result<Self, StoreError> {
-        let root = db.tree_root()?.ok_or_else(|| db.corrupt("there are no headers"))?;
-        let gap = db.header_gap()?;
-        let below = match (&gap, root.height.prev()) {
-            (Some(gap), _) if gap.end == root.height => {
-                // Of those between genesis and the root, none is known.
-                let transactions = db.buried_at(Height::GENESIS)?.transactions;
-                Below { hash: gap.previous, work: gap.work(), transactions }
-            }
-            (_, Some(height)) => Below::of(&db.buried_at(height)?),
-            (_, None) => Below::NOTHING,
-        };
-        let mut index = Self {
-            slots: VecDeque::new(),
-            root: root.place,
-            by_hash: HashTable::new(),
-            hasher: Keyed::default(),
-            best: root.place,
-            buried: Buried::new(db.clone(), gap),
-            buried_transactions: below.transactions,
-            root_previous: below.hash,
-        };
-        db.for_each_header(&mut |place, record| {
-            let HeaderRecord { parent, header, status, sequence, tx_count } = record;
-            let fault = |what| db.corrupt(format!("header {place} {what}"));
-            let is_root = index.slots.is_empty();
-            let follows = if is_root {
-                place == root.place
-            } else {
-                index.is_there(parent) && place >= index.end() && place - index.end() <= MAX_GAP
-            };
-            if !follows {
-                return Err(fault("does not follow on those before it"));
-            }
-            let (previous, work_before) = if is_root {
-                (index.root_previous, below.work)
-            } else {
-                let above = index.slot(parent);
-                (above.hash, above.work)
-            };
-            let header = header.under(previous);
-            let work = header.bits.target().map_err(|_| fault("has no target"))?.work() + work_before;
-            let hash = header.hash();
-            if index.find_in_memory(&hash).is_some() {
-                return Err(fault("is there twice"));
-            }
-            if is_root {
-                index.begin(hash, header, work, &root);
-            } else {
-                index.slots.resize(index.slots.len() + (place - index.end()) as usize, Slot::EMPTY);
-                index.insert(hash, header, parent, work);
-            }
-            let slot = index.slot_mut(place);
-            (slot.status, slot.sequence, slot.tx_count) = (status, sequence, tx_count);
-            Ok(())
-        })?;
-        if index.slots.is_empty() {
-            return Err(db.corrupt("there are no headers"));
-        }
-        index.propagate_invalid();
-        Ok(index)
-    }
-
-    /// Adds the root.
-    fn begin(&mut self, hash: BlockHash, header: Header, work: Work, root: &TreeRoot) {
-        let (id, height, first_time) = (root.place, root.height, root.first_time);
-        let slot = Slot { hash, header: header.into(), work, height, parent: id, skip: id, first_time, ..Slot::EMPTY };
-        self.slots.push_back(slot);
-        self.add_hash(hash, id);
-    }
-
     fn add_hash(&mut self, hash: BlockHash, id: Id) {
         let Self { slots, root, by_hash, hasher, .. } = self;
         by_hash.insert_unique(hasher.hash_one(hash), id, |id| hasher.hash_one(slots[(*id - *root) as usize].hash));
@@ -391,11 +301,6 @@ impl Index {
         }
     }
 
-    /// Where the skip of a child of `parent` leads: to the root, if it would lead below.
-    fn skip_of(&self, parent: Id) -> Id {
-        self.ancestor(parent, skip_height(self.slot(parent).height.next()).max(self.root_height()))
-    }
-
     /// Forgets entries that no others refer to.
     pub fn remove(&mut self, ids: &[Id]) {
         for id in ids {
@@ -499,67 +404,6 @@ impl Index {
         self.get(self.best)
     }
 
-    /// The ancestor of `id` at `height`, itself if the height is its own or above; the root, if it is below.
-    pub fn ancestor(&self, id: Id, height: Height) -> Id {
-        let (mut id, height) = (id, height.max(self.root_height()));
-        loop {
-            let at = self.slot(id);
-            if at.height <= height {
-                return id;
-            }
-            let (skip, next_skip) = (skip_height(at.height), skip_height(at.height.saturating_sub(1)));
-            // The parent may have a longer skip that does not go too far.
-            let step_first = next_skip.saturating_add(2) < skip && next_skip >= height;
-            id = if skip == height || (skip > height && !step_first) { self.skip(id) } else { at.parent };
-        }
-    }
-
-    /// Where the skip of an entry leads: to the root, if it led below before that was buried.
-    fn skip(&self, id: Id) -> Id {
-        self.slot(id).skip.max(self.root)
-    }
-
-    /// The ancestor of `entry` at `height`, in memory or buried; itself if the height is its own or above. `None` only if
-    /// its header is still to come, or the store fails.
-    pub fn ancestor_of(&self, entry: &Entry, height: Height) -> Option<Entry> {
-        if height >= entry.height {
-            return Some(*entry);
-        }
-        if height < self.root_height() {
-            return self.buried.at(height).map(|block| Entry::buried(height, &block));
-        }
-        self.place(entry).map(|id| self.get(self.ancestor(id, height)))
-    }
-
-    /// Whether `entry` is `ancestor` or comes after it.
-    pub fn is_on_branch(&self, entry: &Entry, ancestor: &Entry) -> bool {
-        match (self.place(entry), self.place(ancestor)) {
-            (Some(entry), Some(ancestor)) => self.ancestor(entry, self.slot(ancestor).height) == ancestor,
-            (None, Some(_)) => false,
-            // What is buried is an ancestor of all above.
-            (_, None) => ancestor.height <= entry.height,
-        }
-    }
-
-    /// The last entry that both branches have.
-    pub fn fork(&self, a: &Entry, b: &Entry) -> Entry {
-        let (mut a, mut b) = match (self.place(a), self.place(b)) {
-            (Some(a), Some(b)) => (a, b),
-            // What is buried is an ancestor of all above.
-            (Some(_), None) => return *b,
-            (None, Some(_)) => return *a,
-            (None, None) => return if a.height < b.height { *a } else { *b },
-        };
-        let height = self.slot(a).height.min(self.slot(b).height);
-        (a, b) = (self.ancestor(a, height), self.ancestor(b, height));
-        while a != b {
-            // Skips of equal heights lead to equal heights: jump while that keeps the branches apart.
-            let (skip_a, skip_b) = (self.skip(a), self.skip(b));
-            (a, b) = if skip_a != skip_b { (skip_a, skip_b) } else { (self.slot(a).parent, self.slot(b).parent) };
-        }
-        self.get(a)
-    }
-
     /// Takes a block and all before it for connected: the node started from the state after it.
     pub fn assume_complete(&mut self, id: Id) {
         let line: Vec<Id> = self.line(id).collect();
@@ -580,48 +424,4 @@ impl Index {
         };
         HeaderTail::checked((header, hash), height, work, first_time)
     }
-
-    /// The block before `entry`; `None` for genesis, if its header is still to come, or if the store fails.
-    pub fn parent(&self, entry: &Entry) -> Option<Entry> {
-        let height = entry.height.prev()?;
-        self.ancestor_of(entry, height)
-    }
-
-    /// `entry`, its parent, and so on down to genesis. Ends early where headers are still to come, or if the store fails.
-    pub fn branch(&self, entry: &Entry) -> impl Iterator<Item = Entry> + use<'_> {
-        std::iter::successors(Some(*entry), |entry| self.parent(entry))
-    }
-
-    /// `id`, its parent, and so on down to the root.
-    pub fn line(&self, id: Id) -> impl Iterator<Item = Id> + use<'_> {
-        std::iter::successors(Some(id), |id| (*id != self.root).then(|| self.slot(*id).parent))
-    }
-
-    /// Hashes from `entry` down to genesis, ten one by one, then at doubling distances: enough for a peer to find
-    /// where the branches part.
-    pub fn locator(&self, entry: &Entry) -> Vec<BlockHash> {
-        let mut hashes = vec![entry.hash];
-        let mut at = *entry;
-        let mut step = 1;
-        while at.height > Height::GENESIS {
-            if hashes.len() >= 10 {
-                step *= 2;
-            }
-            let Some(below) = self.ancestor_of(&at, at.height.saturating_sub(step)) else { break };
-            hashes.push(below.hash);
-            at = below;
-        }
-        hashes
-    }
-}
-
-/// Where the skip of a block at `height` leads: the lowest bit or two of the height are cleared, as in Bitcoin Core, so
-/// that skips of neighbours land far apart.
-fn skip_height(height: Height) -> Height {
-    let clear_lowest = |n: u32| n & n.wrapping_sub(1);
-    Height::from_u32(match height.as_u32() {
-        0..=1 => 0,
-        odd if odd & 1 == 1 => clear_lowest(clear_lowest(odd - 1)) + 1,
-        even => clear_lowest(even),
-    })
 }

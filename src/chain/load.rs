@@ -344,7 +344,8 @@ impl Chain {
     }
 
     /// When all coins are there, writes a part of what is left. About `sorted` coins are sorted at once for the indexes:
-    /// [`SORTED_COINS`] is a good number.
+    /// [`SORTED_COINS`] is a good number. After an error the state is still being loaded, and the next call begins with what
+    /// follows the coins.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if the coins are not those that arrived; the store's.
@@ -352,6 +353,8 @@ impl Chain {
         let Some(Loading { load, rest }) = self.loading.take_if(|loading| loading.load.is_complete()) else {
             return Ok(LoadStep::Loading);
         };
+        // If this fails, all that follows the coins is written once more, as by a node that was killed.
+        self.loading = Some(Loading::new(load.clone()));
         let mut batch = Batch::default();
         let rest = match rest {
             Rest::Coins => {
@@ -383,7 +386,6 @@ impl Chain {
                         }
                         if top.is_some_and(|top| top.sum > base.issued) {
                             // Its coins are still there, in place of those of genesis.
-                            self.loading = Some(Loading::new(load));
                             return Ok(LoadStep::Inflated);
                         }
                         let tree = self.tree();
@@ -456,6 +458,7 @@ impl Chain {
         batch.put_tip(&block);
         batch.delete_state_load();
         self.db.store().commit(batch)?;
+        self.loading = None;
 
         let mut tree = self.tree.write();
         (tree.kept_from, tree.base) = (kept_from, Some(height));

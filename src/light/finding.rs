@@ -27,7 +27,7 @@ pub const FIND_BURST: u64 = 3;
 /// See [`FIND_BURST`].
 pub const FIND_INTERVAL: Duration = Duration::from_secs(20);
 /// Time after which nodes are asked for the same key again, if nothing is left of their answers: they may have been busy, or a
-/// provider come since. Twice as long each time.
+/// provider come since. Twice as long each time until a block comes.
 pub const FIND_AGAIN: Duration = Duration::from_secs(5);
 /// A token is a millisecond.
 const TOKENS: u64 = FIND_INTERVAL.as_millis() as u64;
@@ -104,8 +104,8 @@ impl Finding {
 
     /// A peer sends a block.
     pub(super) fn gives(&mut self, now: MonoTime, address: &PeerAddr) {
-        // What comes from any peer is a reason to wait.
-        self.again_at = None;
+        // What comes from any peer is a reason to wait, and no longer than at first.
+        (self.again_at, self.wait) = (None, FIND_AGAIN);
         for provider in self.dialled.iter_mut().filter(|provider| provider.contact.address == *address) {
             provider.since = now;
         }

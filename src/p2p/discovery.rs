@@ -9,6 +9,7 @@
 //!
 //! The same connections carry questions for providers of content, and announcements of them.
 
+mod dials;
 mod for_pages;
 mod provide;
 #[cfg(test)]
@@ -21,6 +22,8 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 
+use self::dials::PendingDial;
+pub use self::dials::{MAX_LATE_DIALS, MAX_PENDING_DIALS};
 use self::for_pages::ForPages;
 pub use self::for_pages::{
     GROUP_INTERVAL, MAX_NAMED, MAX_OF_GROUP, MAX_VISITS, PAGE_LOOKUP_COST, PAGE_TIMEOUT, PAGES_BURST, PAGES_INTERVAL,
@@ -28,7 +31,7 @@ pub use self::for_pages::{
 use crate::p2p::announcer::Announcer;
 use crate::p2p::bucket::{Bucket, Rate};
 use crate::p2p::connection::{Direction, Now, PeerId};
-use crate::p2p::interface::{Event, Reason};
+use crate::p2p::interface::Event;
 use crate::p2p::kad::{Contact, Insertion, K, NodeId, QUERY_TIMEOUT, REFRESH_INTERVAL, Table};
 use crate::p2p::message::Message;
 use crate::p2p::misbehaviour::Offence;
@@ -51,13 +54,6 @@ pub const ANNOUNCEMENT_BURST: u64 = 128;
 const ANNOUNCEMENT_RATE: Rate = Rate { gain: 1, most: ANNOUNCEMENT_BURST * ANSWER_TOKENS };
 /// Time between two removals of expired records, which are not used anyway.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(600);
-/// Most dials for queries, checks and feelers, together with their brief connections: more than all lookups need, so
-/// that slow dials do not delay them. A brief connection without an open question gives way to a dial.
-pub const MAX_PENDING_DIALS: usize = 24;
-/// Room beside these for dials that take longer than a question may: no lookup waits for them any more.
-pub const MAX_LATE_DIALS: usize = 48;
-/// Most dials that are checks of contacts.
-const MAX_CHECKS: usize = 4;
 /// Most contacts that wait for a check.
 pub const MAX_UNCHECKED: usize = 64;
 /// Time for which a brief connection without an open question is kept, for lookups often ask the same nodes.
@@ -67,8 +63,6 @@ pub const BRIEF_TIMEOUT: Duration = Duration::from_secs(15);
 /// Time from the first lookup for the own id to the next; doubled each time, up to [`REFRESH_INTERVAL`]. Nodes that
 /// join together with many others find them this way.
 const SECOND_LOOK_WAIT: Duration = Duration::from_secs(3);
-/// Time after which a dial is taken to be forgotten.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A question to a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,16 +110,6 @@ impl Conversation {
     fn is_own_brief(&self) -> bool {
         self.brief && self.direction == Direction::Outbound
     }
-}
-
-/// A dial under way.
-#[derive(Debug)]
-struct PendingDial {
-    id: Option<NodeId>,
-    questions: Vec<Question>,
-    since: MonoTime,
-    /// It has taken longer than a question may.
-    late: bool,
 }
 
 /// A connection that has completed the handshake.
@@ -259,18 +243,6 @@ impl Discovery {
         }
     }
 
-    /// Sends a new connection the queries that its address was dialled for.
-    pub(crate) fn send_queries(&mut self, now: Now, peer: PeerId, contact: &Contact, out: &mut Outbox) {
-        let Some(call) = self.pending_dials.remove(&contact.address) else { return };
-        self.changed = true;
-        if call.id.is_some_and(|id| id != contact.id) {
-            return self.fail(now, contact.address, call, out);
-        }
-        for question in call.questions {
-            self.question(now, peer, question, out);
-        }
-    }
-
     fn question(&mut self, now: Now, peer: PeerId, question: Question, out: &mut Outbox) {
         let message = match question {
             Question::Nodes(key) | Question::Providers(key) => match self.searches.target(key) {
@@ -303,21 +275,6 @@ impl Discovery {
             Question::Delivery(number) => self.delivered(now, number, 0, out),
             Question::Visit(number) => self.on_visited(now, number, None),
         }
-    }
-
-    /// A dial failed, or its connection ended before the handshake. `true` if it was a feeler.
-    pub(crate) fn dial_failed(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) -> bool {
-        let Some(call) = self.pending_dials.remove(&address) else { return false };
-        self.changed = true;
-        let feeler = call.id.is_none();
-        self.fail(now, address, call, out);
-        feeler
-    }
-
-    fn fail(&mut self, now: Now, address: PeerAddr, call: PendingDial, out: &mut Outbox) {
-        let Some(id) = call.id else { return };
-        self.table.failed(&Contact { id, address });
-        call.questions.into_iter().for_each(|question| self.unanswered(now, question, &id, out));
     }
 
     /// Connections that have said hello, in order.
@@ -403,65 +360,6 @@ impl Discovery {
         Some((question, id))
     }
 
-    /// Dials an address once, as a feeler.
-    pub(crate) fn dial_feeler(&mut self, now: Now, address: PeerAddr, out: &mut Outbox) {
-        if self.has_room() {
-            self.call(now, (address, None), None, out);
-            self.changed = true;
-        }
-    }
-
-    /// Dials a node, if [`Discovery::has_room`].
-    fn call(
-        &mut self,
-        now: Now,
-        (address, id): (PeerAddr, Option<NodeId>),
-        question: Option<Question>,
-        out: &mut Outbox,
-    ) {
-        self.close_longest_idle(now, out);
-        let (questions, since) = (question.into_iter().collect(), now.mono);
-        self.pending_dials.insert(address, PendingDial { id, questions, since, late: false });
-        self.dials.push((address, id));
-    }
-
-    /// Addresses to dial since the last call. Each is answered with [`Discovery::connected`] or
-    /// [`Discovery::unreachable`].
-    pub(crate) fn take_dials(&mut self) -> Vec<(PeerAddr, Option<NodeId>)> {
-        std::mem::take(&mut self.dials)
-    }
-
-    /// Dials that have not taken longer than a question may.
-    fn timely_dials(&self) -> usize {
-        self.pending_dials.values().filter(|call| !call.late).count()
-    }
-
-    /// Whether there is room for a dial, if a connection without an open question gives way.
-    fn has_room(&self) -> bool {
-        let busy = |conversation: &&Conversation| conversation.is_own_brief() && !conversation.open.is_empty();
-        let timely = self.timely_dials();
-        timely + self.conversations.values().filter(busy).count() < MAX_PENDING_DIALS
-            && self.pending_dials.len() - timely < MAX_LATE_DIALS
-    }
-
-    /// Closes, if all places are taken, the brief connection that has been without an open question for longest.
-    fn close_longest_idle(&mut self, now: Now, out: &mut Outbox) {
-        let own = || self.conversations.iter().filter(|(_, conversation)| conversation.is_own_brief());
-        if self.timely_dials() + own().count() < MAX_PENDING_DIALS {
-            return;
-        }
-        let idle = own().filter(|(_, conversation)| conversation.open.is_empty());
-        if let Some(peer) = idle.min_by_key(|(_, conversation)| conversation.last).map(|(peer, _)| *peer) {
-            self.close(now, peer, out);
-        }
-    }
-
-    /// Closes a brief connection. Its open questions, if any, are late.
-    fn close(&mut self, now: Now, peer: PeerId, out: &mut Outbox) {
-        out.close(peer, Reason::Brief);
-        self.disconnected(now, peer, out);
-    }
-
     /// Whether there may be something to [`Discovery::advance`] with.
     pub(crate) fn has_changed(&self) -> bool {
         self.changed
@@ -481,13 +379,7 @@ impl Discovery {
         for peer in over.map(|(peer, _)| *peer).collect::<Vec<_>>() {
             self.close(now, peer, out);
         }
-        let forgotten = |(_, call): &(&PeerAddr, &PendingDial)| call.since + CALL_TIMEOUT <= now.mono;
-        for call in self.pending_dials.values_mut() {
-            call.late |= call.since + QUERY_TIMEOUT <= now.mono;
-        }
-        for address in self.pending_dials.iter().filter(forgotten).map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.dial_failed(now, address, out);
-        }
+        self.expire_dials(now, out);
         self.expire(now, out);
         self.refresh_buckets(now, rng);
         loop {
@@ -508,14 +400,7 @@ impl Discovery {
         }
         self.deliver(now, out);
         self.advance_for_pages(now, out);
-        while self.has_room()
-            && self.pending_dials.values().filter(|call| call.questions.is_empty()).count() < MAX_CHECKS
-            && let Some(contact) = self.to_check.pop_front()
-        {
-            if !self.pending_dials.contains_key(&contact.address) {
-                self.call(now, (contact.address, Some(contact.id)), None, out);
-            }
-        }
+        self.dial_checks(now, out);
         self.changed = false;
     }
 
@@ -543,21 +428,6 @@ impl Discovery {
         } else if std::mem::take(&mut self.refresh) {
             let stale = self.table.stale(now.mono);
             stale.into_iter().for_each(|bucket| self.searches.add(own.random_in(bucket, rng)));
-        }
-    }
-
-    fn ask(&mut self, now: Now, question: Question, contact: Contact, out: &mut Outbox) {
-        let there = self
-            .conversations
-            .iter()
-            .find(|(_, conversation)| conversation.contact == Some(contact))
-            .map(|(peer, _)| *peer);
-        match (there, self.pending_dials.get_mut(&contact.address)) {
-            (Some(peer), _) => self.question(now, peer, question, out),
-            (None, Some(call)) if call.id == Some(contact.id) => call.questions.push(question),
-            // Another id is expected at this address now.
-            (None, Some(_)) => self.unanswered(now, question, &contact.id, out),
-            (None, None) => self.call(now, (contact.address, Some(contact.id)), Some(question), out),
         }
     }
 
@@ -612,15 +482,12 @@ impl Discovery {
             *since += by;
             *last += by;
         }
-        for PendingDial { since, id: _, questions: _, late: _ } in pending_dials.values_mut() {
-            *since += by;
-        }
+        pending_dials.values_mut().for_each(|call| call.extend_deadline(by));
     }
 
     pub(crate) fn deadline(&self) -> Option<MonoTime> {
         let ends = self.conversations.values().filter_map(Conversation::end);
-        let patience = |call: &PendingDial| if call.late { CALL_TIMEOUT } else { QUERY_TIMEOUT };
-        let pending_dials = self.pending_dials.values().map(|call| call.since + patience(call));
+        let pending_dials = self.pending_dials.values().map(PendingDial::deadline);
         let look = (!self.table.is_empty() && self.searches.is_idle()).then_some(if self.refresh {
             MonoTime::START
         } else {

@@ -1,6 +1,7 @@
 //! Scheduling of lookups, and the outcomes of their queries.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::discriminant;
 use std::time::Duration;
 
 use crate::p2p::announcer::MAX_TOLD;
@@ -184,7 +185,7 @@ impl Searches {
         self.waiting.insert(at, (target, client, purpose));
     }
 
-    /// A lookup with a number, or `None` if there are `most` in the same turn.
+    /// A lookup with a number, or `None` if there are `most` for clients of the same kind.
     fn add_numbered(
         &mut self,
         client: fn(u64) -> Client,
@@ -193,7 +194,8 @@ impl Searches {
     ) -> Option<u64> {
         let number = self.next;
         let client = client(number);
-        if self.clients().filter(|other| other.turn() == client.turn()).count() >= most {
+        let is_alike = |other: &Client| discriminant(other) == discriminant(&client);
+        if self.clients().filter(is_alike).count() >= most {
             return None;
         }
         self.next += 1;

@@ -157,8 +157,10 @@ pub(crate) struct Upkeep {
     pub(crate) dialled: Vec<NodeId>,
     /// Runs that were fetched.
     pub(crate) taken_up: Runs,
-    /// Keys of the runs that are announced.
-    pub(crate) announced: BTreeSet<NodeId>,
+    /// Keys of the runs that the node has. It announces them.
+    pub(crate) keys: BTreeSet<NodeId>,
+    /// Those of them for which the announcer had no room. They are tried again before each lookup.
+    pub(crate) refused: BTreeSet<NodeId>,
 }
 
 impl Upkeep {
@@ -173,7 +175,7 @@ impl Upkeep {
 
     /// The chain begins anew. What is announced is brought in line with it elsewhere.
     pub(crate) fn restart(&mut self) {
-        let Self { sweep, pace: _, next: _, checking, fetch, dialled: _, taken_up, announced: _ } = self;
+        let Self { sweep, pace: _, next: _, checking, fetch, dialled: _, taken_up, keys: _, refused: _ } = self;
         sweep.clear();
         (*checking, *fetch, *taken_up) = (None, None, Runs::default());
     }

@@ -407,14 +407,7 @@ impl Database {
     /// # Errors
     /// The store's.
     pub fn counts(&self) -> Result<Counts, StoreError> {
-        let count = |prefix| {
-            let mut count = 0;
-            self.0.scan(&[prefix], &[], &mut |_, _| {
-                count += 1;
-                ControlFlow::Continue(())
-            })?;
-            Ok::<u64, StoreError>(count)
-        };
+        let count = |prefix| self.count(prefix);
         let (mut short_filters, kept_from) = (0, self.kept_from()?);
         self.for_each(&[FILTER_HEADER], &BlockKey::first_of(FILTER_HEADER, kept_from), |_, value| {
             short_filters += u64::from(matches!(filtered(value)?.1, Filtered::Filter(_)));
@@ -432,6 +425,23 @@ impl Database {
             history: count(ADDRESS_HISTORY)?,
             edges: count(EDGE)?,
         })
+    }
+
+    /// How many headers there are of stored blocks, on any branch, that are not buried. Reads all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn count_block_headers(&self) -> Result<u64, StoreError> {
+        self.count(BLOCK_HEADER)
+    }
+
+    fn count(&self, prefix: u8) -> Result<u64, StoreError> {
+        let mut count = 0;
+        self.0.scan(&[prefix], &[], &mut |_, _| {
+            count += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
     }
 
     /// Totals over all coins: reads every one of them.

@@ -187,14 +187,14 @@ pub fn writes_left(left: &Arc<AtomicUsize>) -> impl Fn() -> Result<(), StoreErro
 }
 
 /// Prepares a chain, and has it begin and load a state. The first write fails, then the second, and so on until none does. Each
-/// time the load goes on from what was written, as after a kill. Returns how often it failed.
+/// time the load goes on from what was written: as after a kill, and in the chain that failed. Returns how often it failed.
 fn failing_at_each_write(
     (full, ledger): (&Chain, &Ledger),
     base: StateBase,
     prepare: impl Fn(&mut Chain),
     begin: impl Fn(&mut Chain) -> Result<(), StoreError>,
 ) -> usize {
-    for writes in 0.. {
+    for (writes, is_killed) in (0..).flat_map(|writes| [(writes, true), (writes, false)]) {
         let left = Arc::new(AtomicUsize::new(usize::MAX));
         let store = Arc::new(Guarded::new(writes_left(&left)));
         let mut chain = Chain::open(params(), store.clone()).unwrap();
@@ -205,13 +205,14 @@ fn failing_at_each_write(
         left.store(usize::MAX, Ordering::SeqCst);
         let has_failed = loaded.is_err();
         let loaded = loaded.unwrap_or_else(|_| {
-            chain = Chain::open(params(), store.inner.clone()).unwrap();
-            if chain.state_load().is_none_or(|load| load.base != base) {
-                chain.begin_load(base, 4).unwrap();
+            if is_killed {
+                chain = Chain::open(params(), store.inner.clone()).unwrap();
             }
+            assert_eq!(chain.tip().height, Height::GENESIS);
+            chain.begin_load(base, 4).unwrap();
             load(&mut chain, full).unwrap()
         });
-        assert_eq!(loaded, LoadStep::Started, "after {writes} writes");
+        assert_eq!(loaded, LoadStep::Started, "after {writes} writes, killed: {is_killed}");
         compare(&mut chain, full, ledger);
         if !has_failed {
             return writes;

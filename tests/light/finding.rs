@@ -274,3 +274,20 @@ fn nodes_that_name_no_provider_are_asked_again_later() {
     bench.after(tick);
     assert_eq!(bench.take_asked(), 1);
 }
+
+#[test]
+fn after_a_block_nodes_are_asked_again_as_soon_as_at_first() {
+    let mut bench = Bench::new(2);
+    let tick = Duration::from_millis(1);
+    bench.find(Some(KEY));
+    bench.answer(1, []);
+    bench.after(FIND_AGAIN);
+    bench.answer(1, []);
+    assert_eq!(std::mem::take(&mut bench.asked), addresses([1, 2, 1]));
+    let (hash, bytes) = (vec![1], vec![2]);
+    bench.say(contact(2).address, Message::ContentBlock(ContentBlock { hash, bytes }.into()));
+    bench.after(FIND_AGAIN - tick);
+    assert_eq!(bench.take_asked(), 0);
+    bench.after(tick);
+    assert_eq!(bench.take_asked(), 1);
+}

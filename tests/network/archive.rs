@@ -30,15 +30,25 @@ pub(crate) const LAST: u32 = 12;
 /// All below are due to be pruned at that height.
 const PRUNED: u32 = 128;
 /// All of whose blocks are pruned by then.
-pub(crate) const RUNS: u32 = (PRUNED - 1) / EPOCH;
+pub(crate) const RUNS: u32 = runs_in(EPOCH);
 const TENTH: u32 = (u32::MAX as u64 / 10) as u32;
 
 pub(crate) fn at(height: u32) -> Height {
     Height::from_u32(height)
 }
 
+/// [`RUNS`] of a chain with epochs of so many blocks.
+pub(crate) const fn runs_in(epoch: u32) -> u32 {
+    (PRUNED - 1) / epoch
+}
+
 pub(crate) fn params() -> Arc<Params> {
-    let mut spec = GenesisSpec { epoch_blocks: EPOCH, ..GenesisSpec::regtest() };
+    params_with(EPOCH)
+}
+
+/// With epochs of so many blocks.
+pub(crate) fn params_with(epoch: u32) -> Arc<Params> {
+    let mut spec = GenesisSpec { epoch_blocks: epoch, ..GenesisSpec::regtest() };
     assert!(spec.mine_nonce());
     Arc::new(Params::new(spec).unwrap())
 }
@@ -81,8 +91,9 @@ pub(crate) fn network(seed: u64, nodes: usize) -> Sim {
 /// The runs that a node archives.
 pub(crate) fn runs_of(sim: &Sim, node: usize) -> BTreeSet<u32> {
     let chain = sim.node(node).unwrap().chain();
-    assert!(chain.kept_from() >= Run(RUNS).first(EPOCH), "{}", chain.kept_from());
-    chain.archived_runs().into_iter().map(|(Run(run), _)| run).filter(|run| *run < RUNS).collect()
+    let epoch = chain.params().epoch_blocks;
+    assert!(chain.kept_from() >= Run(runs_in(epoch)).first(epoch), "{}", chain.kept_from());
+    chain.archived_runs().into_iter().map(|(Run(run), _)| run).filter(|run| *run < runs_in(epoch)).collect()
 }
 
 #[test]

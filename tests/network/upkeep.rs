@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn::chain::Run;
+use cairn::p2p::announcer::MAX_OWN_KEYS;
 use cairn::p2p::archive::{MIN_COPIES, Runs, key_of};
 use cairn::p2p::kad::{Contact, NodeId};
 use cairn::p2p::message::{Hello, Item, Message, SERVICE_ARCHIVE, SERVICE_PRUNED, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
-use cairn::p2p::upkeep::{PATIENCE, SWEEP};
+use cairn::p2p::upkeep::{BATCH, MIN_CHECK_INTERVAL, PATIENCE, SWEEP};
 use cairn::p2p::{Config, Event, Input, PeerAddr, Reason};
 use cairn::primitives::block::Block;
 use cairn::primitives::height::Height;
@@ -24,7 +25,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha20Rng;
 
 use crate::Seed;
-use crate::archive::{BLOCKS, EPOCH, LAST, RUNS, archivist, at, network, params, runs_of};
+use crate::archive::{BLOCKS, EPOCH, LAST, RUNS, archivist, at, network, params, params_with, runs_in, runs_of};
 use crate::connections::Bench;
 use crate::liars::{boast, liar};
 use crate::state_sync::World;
@@ -86,6 +87,8 @@ const NODE: usize = NEIGHBOURS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Right,
+    /// The first time, then with nothing.
+    Once,
     /// With headers that are asked for, and the transactions of other blocks.
     False,
     NotFound,
@@ -141,14 +144,15 @@ impl Talk {
                     let place = self.block(item);
                     Block { transactions: self.blocks[place + 1].transactions.clone(), ..self.blocks[place].clone() }
                 };
-                match keeps {
+                let is_first = self.asked.iter().filter(|asked| **asked == own).count() == 1;
+                match keeps.map(|answer| if answer == Answer::Once && is_first { Answer::Right } else { answer }) {
                     Some(Answer::Right) => {
                         let whole = |item: &Item| Message::Block(Arc::new(self.blocks[self.block(item)].clone()));
                         items.iter().map(whole).collect()
                     }
                     Some(Answer::False) => items.iter().map(|item| Message::Block(Arc::new(other(item)))).collect(),
                     Some(Answer::NotFound) => vec![Message::NotFound(items.clone())],
-                    Some(Answer::Silence) | None => Vec::new(),
+                    Some(Answer::Silence | Answer::Once) | None => Vec::new(),
                 }
             }
             _ => Vec::new(),
@@ -161,13 +165,19 @@ struct Stage {
     sim: Sim,
     talk: Rc<RefCell<Talk>>,
     share: u32,
+    /// Blocks of a run.
+    epoch: u32,
     /// What the node archived when it pruned.
     own: BTreeSet<u32>,
 }
 
 impl Stage {
     fn new(seed: u64, share: u32) -> Self {
-        let params = params();
+        Self::with_epochs(seed, share, EPOCH)
+    }
+
+    fn with_epochs(seed: u64, share: u32, epoch: u32) -> Self {
+        let params = params_with(epoch);
         let mut sim = Sim::new(params.clone(), NetworkConditions::default(), seed);
         let talk = Rc::new(RefCell::new(Talk::default()));
         let (genesis, work) = (params.genesis_hash, params.genesis_target.work());
@@ -205,14 +215,14 @@ impl Stage {
         }
         sim.run_for(Duration::from_secs(60));
         let own = runs_of(&sim, NODE);
-        let stage = Self { sim, talk, share, own };
-        let expected: BTreeSet<u32> = (0..RUNS).filter(|run| stage.is_in_share(*run)).collect();
+        let stage = Self { sim, talk, share, epoch, own };
+        let expected: BTreeSet<u32> = (0..runs_in(epoch)).filter(|run| stage.is_in_share(*run)).collect();
         assert_eq!(stage.own, expected);
         stage
     }
 
     fn key(&self, run: u32) -> NodeId {
-        key_of(&self.talk.borrow().blocks[Run(run).last(EPOCH).as_usize()].hash())
+        key_of(&self.talk.borrow().blocks[Run(run).last(self.epoch).as_usize()].hash())
     }
 
     /// The neighbours that are nearer to a run's key than the node.
@@ -224,6 +234,15 @@ impl Stage {
 
     fn is_in_share(&self, run: u32) -> bool {
         Sim::id(NODE).distance(&self.key(run)).leading() <= self.share || self.nearer(run).len() < MIN_COPIES
+    }
+
+    /// Checks that the node has each block of a run.
+    fn assert_whole(&self, run: u32) {
+        let chain = self.sim.node(NODE).unwrap().chain();
+        for height in Run(run).first(self.epoch).through(Run(run).last(self.epoch)) {
+            let block = chain.db().block(&chain.entry_at(height).unwrap().key()).unwrap();
+            assert_eq!(block.as_ref(), Some(&self.talk.borrow().blocks[height.as_usize()]));
+        }
     }
 
     /// What the node has of other shares.
@@ -293,11 +312,7 @@ fn fetch_from_another_than(seed: u64, answer: Answer) -> Vec<Reason> {
     assert_eq!(stage.talk.borrow().asked, [liar, honest]);
     let took = stage.sim.now().mono.saturating_since(since);
     assert_eq!(took > PATIENCE, answer == Answer::Silence, "it took {took:?}");
-    let chain = stage.sim.node(NODE).unwrap().chain();
-    for height in Run(run).first(EPOCH).through(Run(run).last(EPOCH)) {
-        let block = chain.db().block(&chain.entry_at(height).unwrap().key()).unwrap();
-        assert_eq!(block.as_ref(), Some(&stage.talk.borrow().blocks[height.as_usize()]));
-    }
+    stage.assert_whole(run);
     stage.verdicts(liar)
 }
 
@@ -315,6 +330,18 @@ fn a_run_is_fetched_from_another_than_one_that_has_no_such_block() {
 fn a_neighbour_that_sends_a_false_body_is_named_and_dropped() {
     let verdicts = fetch_from_another_than(154, Answer::False);
     assert!(matches!(verdicts[..], [Reason::Misbehaved(Offence::BadBlock { .. })]), "{verdicts:?}");
+}
+
+#[test]
+fn a_run_of_several_batches_goes_on_with_another_peer_where_the_first_fell_silent() {
+    let seed = Seed::new(158);
+    let mut stage = Stage::with_epochs(seed.0, 1, BATCH as u32 + 4);
+    let (first, last) = stage.first_and_last();
+    stage.keepers([(first, Answer::Once), (last, Answer::Right)]);
+    let run = stage.take_up();
+    assert_eq!(stage.talk.borrow().asked, [first, first, last]);
+    stage.assert_whole(run);
+    assert_eq!(stage.verdicts(first), []);
 }
 
 #[test]
@@ -365,6 +392,27 @@ fn a_node_takes_up_as_many_runs_of_others_as_its_share_has() {
     assert!(room > 1 && around > 2 * room as usize, "{around} around, room for {room}: choose another share");
     stage.sim.run_for(2 * SWEEP);
     assert_eq!(stage.taken_up().len() as u64, room);
+}
+
+#[test]
+fn a_run_without_room_among_the_announcements_is_announced_once_there_is_room() {
+    let params = params();
+    let mut ledger = Ledger::on(&params);
+    ledger.extend(BLOCKS, 0);
+    let config = Config { archive_share: u32::MAX, seeds: Vec::new(), ..archivist(0) };
+    let mut bench = Bench::on(&params, config, Arc::new(MemoryStore::new()));
+    // Room is left for one run.
+    let others: Vec<NodeId> = (1..MAX_OWN_KEYS).map(|n| NodeId::of_content(&n.to_le_bytes())).collect();
+    assert_eq!(bench.node.provide(bench.now, &others), others.len());
+    for block in &ledger.blocks[1..] {
+        bench.node.submit_block(bench.now, block.clone()).unwrap();
+        bench.give(Input::Tick);
+    }
+    let has = |bench: &Bench| (bench.node.chain().count_archived_runs(), bench.node.provided().0);
+    assert_eq!(has(&bench), (RUNS as usize, MAX_OWN_KEYS));
+    bench.node.stop_providing(bench.now, &others[1..]);
+    bench.after(2 * MIN_CHECK_INTERVAL);
+    assert_eq!(has(&bench), (RUNS as usize, RUNS as usize + 1));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Calls and miners while the root over the coins is not computed yet to which the next block commits.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use cairn::chain::StateTable;
 use cairn::consensus::params::GenesisSpec;
 use cairn::primitives::block::Block;
 use cairn::stratum;
@@ -17,8 +18,12 @@ const EPOCH: u32 = 4;
 /// The last block that commits to a state which is known from the start.
 const LAST: usize = 7;
 
+/// Who has the table at hand in any case: the chain, the thread that holds it, and the test.
+const OWNERS: usize = 3;
+
 /// The table of the coins, kept where it is: as long as it stays, no root is computed.
 struct Held {
+    table: Arc<StateTable>,
     release: mpsc::Sender<()>,
     holder: JoinHandle<Option<()>>,
 }
@@ -28,16 +33,27 @@ impl Held {
         let handle = fixture.node.as_ref().unwrap().handle().clone();
         let table = fixture.tokio.block_on(handle.read(|node, _| node.chain().state_table())).unwrap();
         let ((hold, held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let held_there = table.clone();
         let holder = thread::spawn(move || {
             let work = |_: &_| {
                 hold.send(()).unwrap();
                 // An error means that the test has failed, and the table is to go on.
                 let _ = released.recv();
             };
-            table.while_it_stays(work)
+            held_there.while_it_stays(work)
         });
         held.recv().unwrap();
-        Self { release, holder }
+        Self { table, release, holder }
+    }
+
+    /// Waits until so many, and the node itself, wait for the table to move. Each of them was told that the root is pending,
+    /// and has the table at hand twice.
+    fn until_awaited_by(&self, others: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Arc::strong_count(&self.table) < OWNERS + 2 * (1 + others) {
+            assert!(Instant::now() < deadline, "fewer wait: {} have the table", Arc::strong_count(&self.table));
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn release(self) {
@@ -106,19 +122,10 @@ fn blocks_made_by_a_call_and_work_for_miners_wait_for_the_root() {
         let made = scope.spawn(|| fixture.call("generatetoaddress", json!([LAST + 3, payee])));
         fixture.call("waitforblockheight", json!([LAST, 60_000]));
         let chosen = scope.spawn(|| fixture.call("generateblock", json!([payee, [], false])));
-        let is_active = |method: &str| {
-            let info = fixture.call("getrpcinfo", json!([]));
-            info["active_commands"].as_array().unwrap().iter().any(|active| active["method"] == method)
-        };
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !is_active("generateblock") {
-            assert!(Instant::now() < deadline && !chosen.is_finished());
-            thread::sleep(Duration::from_millis(20));
-        }
         let mut miner = Miner::connect(server.address());
         miner.subscribe();
         assert_eq!(miner.call("mining.authorize", json!([payee, "x"])), Ok(json!(true)));
-        // The node's thread answers in turn: all three have asked it before.
+        held.until_awaited_by(3);
         assert_pending(&fixture);
         assert_eq!((fixture.call("getblockcount", json!([])), miner.jobs), (json!(LAST), 0));
         assert!(!made.is_finished() && !chosen.is_finished());

@@ -156,12 +156,6 @@ impl Assembly {
                 return Err(if is_list { FetchError::Crowded } else { FetchError::Bloated { size, most } });
             }
             let mut entries = Vec::new();
-            if let Reader::File(file) = &self.reader
-                && file.size().is_none()
-                && let View::Directory { .. } | View::Shard { .. } = View::of(cid, &block)?
-            {
-                self.reader = Reader::Directory { reader: DirectoryReader::new(cid), listed: 0 };
-            }
             match &mut self.reader {
                 Reader::Path { way, next } => {
                     way.supply(&block)?;
@@ -170,21 +164,28 @@ impl Assembly {
                         None => self.reader = Reader::of_file(way),
                     }
                 }
-                Reader::File(file) => {
-                    let bytes = file.supply(&block)?;
-                    if let Some(size) = file.size().filter(|size| *size > MAX_FILE_BYTES) {
-                        return Err(FetchError::TooLarge { size });
+                Reader::File(file) => match View::of(cid, &block)? {
+                    view @ (View::Directory { .. } | View::Shard { .. }) if file.size().is_none() => {
+                        let mut reader = DirectoryReader::new(cid);
+                        entries = reader.take(view)?;
+                        self.reader = Reader::Directory { reader, listed: entries.len() };
                     }
-                    self.piece.extend(bytes);
-                    self.read += bytes.len() as u64;
-                }
+                    view => {
+                        let bytes = file.take(view)?;
+                        if let Some(size) = file.size().filter(|size| *size > MAX_FILE_BYTES) {
+                            return Err(FetchError::TooLarge { size });
+                        }
+                        self.piece.extend(bytes);
+                        self.read += bytes.len() as u64;
+                    }
+                },
                 Reader::Directory { reader, listed } => {
                     entries = reader.supply(&block)?;
                     *listed += entries.len();
-                    if *listed > MAX_ENTRIES {
-                        return Err(FetchError::Crowded);
-                    }
                 }
+            }
+            if matches!(self.reader, Reader::Directory { listed, .. } if listed > MAX_ENTRIES) {
+                return Err(FetchError::Crowded);
             }
             // The same bytes may come again soon.
             if self.upcoming().any(|next| next.multihash() == hash) {

@@ -73,6 +73,18 @@ struct PageLookup {
     ends: MonoTime,
 }
 
+impl PageLookup {
+    /// Providers are to be asked.
+    fn add(&mut self, providers: &[Contact]) {
+        for provider in providers {
+            if self.named.len() < MAX_VISITS && !self.named.contains(provider) {
+                self.named.push(*provider);
+                self.waiting.push_back(*provider);
+            }
+        }
+    }
+}
+
 /// All pages' questions, at most one of each page.
 #[derive(Debug)]
 pub(super) struct ForPages {
@@ -108,24 +120,13 @@ impl ForPages {
         self.lookups.iter().find(|lookup| lookup.number == number).map(|lookup| lookup.key)
     }
 
-    /// An answer named providers of which the lookup took others.
-    pub(super) fn spare(&mut self, number: u64, providers: Vec<Contact>) {
-        if let Some(lookup) = self.get_mut(number) {
-            let room = MAX_VISITS - lookup.spare.len();
-            let others = providers.into_iter().filter(|provider| !lookup.named.contains(provider));
-            lookup.spare.extend(others.take(room));
-        }
-    }
-
-    /// Providers were named.
-    pub(super) fn named(&mut self, number: u64, providers: &[Contact]) {
+    /// An answer named providers. The lookup has taken some of them.
+    pub(super) fn named(&mut self, number: u64, providers: Vec<Contact>, taken: &[Contact]) {
         let Some(lookup) = self.get_mut(number) else { return };
-        for provider in providers {
-            if lookup.named.len() < MAX_VISITS && !lookup.named.contains(provider) {
-                lookup.named.push(*provider);
-                lookup.waiting.push_back(*provider);
-            }
-        }
+        lookup.add(taken);
+        let room = MAX_VISITS - lookup.spare.len();
+        let others = providers.into_iter().filter(|provider| !lookup.named.contains(provider));
+        lookup.spare.extend(others.take(room));
     }
 
     /// The next provider to ask.
@@ -177,7 +178,10 @@ impl Discovery {
         let ForPages { lookups, allowance, begun } = &mut self.for_pages;
         allowance.spend(now.mono, PAGES_RATE, PAGES_TOKENS, 0);
         begun.push_back((now.mono, Subnet::group(ip)));
-        lookups.push(PageLookup {
+        // This node may be one of those that keep records of the key; half of the visits are left for those that others name.
+        let mut known = self.records.get(now.mono, &key, |contact| contact.address.is_valid(), rng);
+        known.truncate(MAX_VISITS / 2);
+        let mut lookup = PageLookup {
             number,
             page,
             ip,
@@ -189,11 +193,9 @@ impl Discovery {
             found: Vec::new(),
             is_looked_up: false,
             ends: now.mono + PAGE_TIMEOUT,
-        });
-        // This node may be one of those that keep records of the key; half of the visits are left for those that others name.
-        let mut known = self.records.get(now.mono, &key, |contact| contact.address.is_valid(), rng);
-        known.truncate(MAX_VISITS / 2);
-        self.for_pages.named(number, &known);
+        };
+        lookup.add(&known);
+        lookups.push(lookup);
         self.changed = true;
     }
 
@@ -204,7 +206,7 @@ impl Discovery {
             let rest = if lookup.found.is_empty() { 2 * super::QUERY_TIMEOUT } else { MORE };
             lookup.ends = lookup.ends.min(now.mono + rest);
             let spare = std::mem::take(&mut lookup.spare);
-            self.for_pages.named(number, &spare);
+            lookup.add(&spare);
         }
         self.changed = true;
     }

@@ -117,10 +117,7 @@ impl Discovery {
             (Some(Client::Owner(number)), new) => {
                 new.into_iter().for_each(|provider| out.event(Event::ProviderNamed { number, provider }));
             }
-            (Some(Client::Page(number)), new) => {
-                self.for_pages.named(number, &new);
-                self.for_pages.spare(number, named);
-            }
+            (Some(Client::Page(number)), new) => self.for_pages.named(number, named, &new),
             (Some(Client::Table | Client::Announcer { .. } | Client::Archive) | None, _) => {}
         }
         if providers.iter().any(|provider| provider.id == id) {

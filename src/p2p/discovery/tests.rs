@@ -7,6 +7,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::*;
+use crate::p2p::interface::Reason;
 use crate::p2p::kad::ALPHA;
 use crate::primitives::time::UnixTime;
 

@@ -11,6 +11,7 @@ use crate::p2p::connection::{Now, PeerId};
 use crate::p2p::interface::{Event, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{Message, is_full_node};
+use crate::p2p::upkeep::Upkeep;
 
 /// Providers of a run that are dialled after a lookup.
 const DIALS: usize = 4;
@@ -31,21 +32,28 @@ impl Node {
         }
     }
 
-    /// Announces the archived runs to the nodes nearest to their keys from now on, and stops announcing the others. Tells peers
-    /// if anything has changed.
+    /// Announces the archived runs to the nodes nearest to their keys from now on, as far as there is room, and stops announcing
+    /// the others. Tells peers if anything has changed.
     pub(super) fn announce_archive(&mut self, now: Now) {
         let keys: BTreeSet<NodeId> = self.chain.archived_runs().iter().map(|(_, last)| archive::key_of(last)).collect();
-        if keys == self.upkeep.announced {
+        let Upkeep { keys: known, refused, .. } = &mut self.upkeep;
+        if keys == *known {
             return;
         }
         let announcer = self.protocols.discovery.announcer();
-        self.upkeep.announced.difference(&keys).for_each(|gone| announcer.stop(gone));
-        for key in &keys {
-            announcer.provide(now.mono, *key);
-        }
-        self.upkeep.announced = keys;
+        known.difference(&keys).filter(|gone| !refused.contains(*gone)).for_each(|gone| announcer.stop(gone));
+        *refused = keys.iter().filter(|key| !announcer.provide(now.mono, **key)).copied().collect();
+        *known = keys;
         let peers: Vec<PeerId> = self.peering.peers.ready().collect();
         self.send_archive(&peers);
+    }
+
+    /// Announces runs for which there was no room before, as far as there is now.
+    pub(super) fn announce_refused(&mut self, now: Now) {
+        if !self.upkeep.refused.is_empty() {
+            let announcer = self.protocols.discovery.announcer();
+            self.upkeep.refused.retain(|key| !announcer.provide(now.mono, *key));
+        }
     }
 
     /// Tells those of some peers that are full nodes which runs are archived here.

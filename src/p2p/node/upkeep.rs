@@ -26,6 +26,7 @@ impl Node {
             return;
         }
         self.hang_up_on_keepers();
+        self.announce_refused(now);
         let is_synced = self.chain.tip().hash == self.chain.best_header().hash;
         if is_synced && !self.protocols.state_sync.is_active() {
             self.check_next_run();

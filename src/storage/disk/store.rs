@@ -10,10 +10,10 @@
 //! Changes that wait or are being written take at most [`BACKLOG_BYTES`] of memory: a commit waits for room. If the
 //! disk fails, every later commit fails, the data in memory stay readable, and the owner is notified immediately.
 
-use std::collections::BTreeMap;
+mod scan;
+
 use std::fmt;
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::changes::{Change, Window};
 use super::journal::Journal;
 use super::large::{LargeValues, SEGMENT_BYTES};
-use super::pages::{self, Pages};
+use super::pages::Pages;
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::primitives::height::Height;
@@ -41,9 +41,6 @@ const LARGE_BYTES: usize = 1_024;
 /// The same for values that belong to a height, which are hardly ever replaced: a shorter one takes less in its page than
 /// its place would.
 const LARGE_BYTES_OF_HEIGHT: usize = 128;
-
-/// Changes of a window that a scan copies at once.
-const UNWRITTEN_AT_ONCE: usize = 64;
 
 /// Longest key. No key of the schema is nearly as long.
 const MAX_KEY_BYTES: usize = 1_024;
@@ -325,115 +322,7 @@ impl Shared {
             Value::Large(place) => self.large.read(place),
         }
     }
-
-    /// What is not on the disk yet under `prefix` from `from` on: the value of each key, `None` if it is removed. Of each window
-    /// at most `most`: if there are more, the key up to which this is all comes with it.
-    fn unwritten_under(&self, prefix: &[u8], from: &[u8], most: usize) -> (Unwritten, Option<Vec<u8>>) {
-        let recent = self.windows.read().unwrap_or_else(PoisonError::into_inner);
-        let (mut found, mut end) = (Unwritten::new(), None);
-        for window in [&*recent.writing, &recent.pending] {
-            let (mut taken, mut last) = (0, None);
-            for Change { key, value, .. } in window.range(prefix, from).take(most) {
-                (taken, last) = (taken + 1, Some(key));
-                found.insert(key.to_vec(), value.map(Stored::to_value));
-            }
-            if taken == most {
-                end = end.into_iter().chain(last).min();
-            }
-        }
-        let end = end.map(<[u8]>::to_vec);
-        if let Some(end) = &end {
-            found.retain(|key, _| key <= end);
-        }
-        (found, end)
-    }
-
-    /// Visits what is not on the disk yet and what is from a key on, as one, in the order of keys. Where both have a key, the
-    /// disk's value is out of date. The disk's entries end at the first that is not due.
-    fn merge(
-        &self,
-        recent: Unwritten,
-        mut from: Vec<u8>,
-        is_due: impl Fn(&[u8]) -> bool,
-        visit: Visitor<'_>,
-    ) -> Result<ControlFlow<()>, StoreError> {
-        let (mut recent, mut names) = (recent.into_iter().peekable(), None);
-        'pages: loop {
-            let (mut page, last) = self.pages.page_at(&from, &mut names)?;
-            while let Some((key, value)) = page.next(&self.pages)? {
-                if !is_due(key) {
-                    break 'pages;
-                }
-                let mut is_old = false;
-                while let Some((newer, value)) = recent.next_if(|(newer, _)| &newer[..] <= key) {
-                    is_old = newer == key;
-                    if self.show(&newer, value.as_ref().map(Value::as_stored), visit)?.is_break() {
-                        return Ok(ControlFlow::Break(()));
-                    }
-                }
-                if !is_old && self.show(key, Some(value), visit)?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
-            let Some(last) = last else { break };
-            // The least key after the last of the page.
-            from = [&last[..], &[0]].concat();
-        }
-        for (key, value) in recent {
-            if self.show(&key, value.as_ref().map(Value::as_stored), visit)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// The same from the last key to the first. Both come in this order; the disk's entries end at the first `None`.
-    fn merge_back(
-        &self,
-        recent: impl Iterator<Item = (Vec<u8>, Option<Value>)>,
-        mut disk: impl FnMut() -> Result<Option<(Vec<u8>, Value)>, StoreError>,
-        visit: Visitor<'_>,
-    ) -> Result<(), StoreError> {
-        let mut recent = recent.peekable();
-        let mut on_disk = disk()?;
-        loop {
-            let is_first = |key: &Vec<u8>| on_disk.as_ref().is_none_or(|(other, _)| key >= other);
-            let (key, value) = match recent.next_if(|(key, _)| is_first(key)) {
-                Some((key, value)) => {
-                    if on_disk.as_ref().is_some_and(|(other, _)| key == *other) {
-                        on_disk = disk()?;
-                    }
-                    (key, value)
-                }
-                None => {
-                    let Some((key, value)) = on_disk.take() else { return Ok(()) };
-                    on_disk = disk()?;
-                    (key, Some(value))
-                }
-            };
-            if self.show(&key, value.as_ref().map(Value::as_stored), visit)?.is_break() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Shows an entry to the visitor, unless it is removed, or its value was pruned since it was found.
-    fn show(&self, key: &[u8], value: Option<Stored<'_>>, visit: Visitor<'_>) -> Result<ControlFlow<()>, StoreError> {
-        let large;
-        let value = match value {
-            Some(Stored::Small(bytes)) => Some(bytes),
-            Some(Stored::Large(place)) => {
-                large = self.large.read(place)?;
-                large.as_deref()
-            }
-            None => None,
-        };
-        Ok(value.map_or(ControlFlow::Continue(()), |value| visit(key, value)))
-    }
 }
-
-/// Changes that are not on the disk yet: the value of each key, `None` if it is removed.
-type Unwritten = BTreeMap<Vec<u8>, Option<Value>>;
 
 /// What the writer does next.
 struct Due {
@@ -477,29 +366,11 @@ impl Store for SledStore {
     }
 
     fn scan(&self, prefix: &[u8], from: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
-        let shared = &*self.shared;
-        let mut from = prefix.max(from).to_vec();
-        loop {
-            // First the changes in memory, then the disk: an entry written in between is seen twice, not missed. The visitor
-            // mostly wants few, so what is in memory is copied a part at a time.
-            let (recent, end) = shared.unwritten_under(prefix, &from, UNWRITTEN_AT_ONCE);
-            let is_due = |key: &[u8]| key.starts_with(prefix) && end.as_ref().is_none_or(|end| key <= &end[..]);
-            let flow = shared.merge(recent, from, is_due, visit)?;
-            match end {
-                Some(end) if flow.is_continue() => from = [&end[..], &[0]].concat(),
-                _ => return Ok(()),
-            }
-        }
+        self.shared.scan(prefix, from, visit)
     }
 
     fn scan_back(&self, prefix: &[u8], before: &[u8], visit: Visitor<'_>) -> Result<(), StoreError> {
-        let shared = &*self.shared;
-        // In the same order as in a scan forwards.
-        let (recent, _) = shared.unwritten_under(prefix, prefix, usize::MAX);
-        let recent = recent.into_iter().rev().filter(|(key, _)| &key[..] < before);
-        let mut disk = DiskScanBack::new(&shared.pages, before);
-        let disk = || Ok(disk.next()?.filter(|(key, _)| key.starts_with(prefix)));
-        shared.merge_back(recent, disk, visit)
+        self.shared.scan_back(prefix, before, visit)
     }
 
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -577,35 +448,5 @@ impl Store for SledStore {
 
     fn dir(&self) -> PathBuf {
         self.shared.pages.tree.dir().to_owned()
-    }
-}
-
-/// The entries on the disk before a key, the last first, a page at a time.
-struct DiskScanBack<'a> {
-    pages: &'a Pages,
-    before: Vec<u8>,
-    /// The page to read next; `None` after the first of all.
-    page: Option<Vec<u8>>,
-    /// Those of a page, in the order of keys.
-    entries: Vec<(Vec<u8>, Value)>,
-}
-
-impl<'a> DiskScanBack<'a> {
-    fn new(pages: &'a Pages, before: &[u8]) -> Self {
-        Self { pages, before: before.to_vec(), page: Some(pages::name(before)), entries: Vec::new() }
-    }
-
-    fn next(&mut self) -> Result<Option<(Vec<u8>, Value)>, StoreError> {
-        loop {
-            if let Some(entry) = self.entries.pop() {
-                return Ok(Some(entry));
-            }
-            let Some(page) = self.page.take() else { return Ok(None) };
-            (self.entries, self.page) = self.pages.page_back(&page, &self.before)?;
-            // If that page goes meanwhile, the one that was just read is found in its place.
-            if let Some(last) = self.page.as_deref().and_then(pages::last_key) {
-                self.before = [last, &[0]].concat().min(std::mem::take(&mut self.before));
-            }
-        }
     }
 }

@@ -237,9 +237,20 @@ impl FileReader {
     /// # Errors
     /// [`ReadError`], after which the reader is of no use.
     pub fn supply<'a>(&mut self, block: &'a [u8]) -> Result<&'a [u8], ReadError> {
+        match self.wanted() {
+            Some(cid) => self.take(View::of(cid, block)?),
+            None => Ok(&[]),
+        }
+    }
+
+    /// Takes the wanted block, which was read already: see [`FileReader::supply`].
+    ///
+    /// # Errors
+    /// [`ReadError`], after which the reader is of no use.
+    pub fn take<'a>(&mut self, view: View<'a>) -> Result<&'a [u8], ReadError> {
         let Some(part) = self.pending.pop() else { return Ok(&[]) };
         let cid = part.cid;
-        let node = match View::of(cid, block)? {
+        let node = match view {
             View::File(node) => node,
             other => return Err(ReadError::Kind { cid: cid.into(), got: other.kind(), expected: "a file" }),
         };
@@ -328,9 +339,19 @@ impl DirectoryReader {
     /// # Errors
     /// [`ReadError`], after which the reader is of no use.
     pub fn supply(&mut self, block: &[u8]) -> Result<Vec<Entry>, ReadError> {
+        match self.wanted() {
+            Some(cid) => self.take(View::of(cid, block)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Takes the wanted block, which was read already: see [`DirectoryReader::supply`].
+    ///
+    /// # Errors
+    /// [`ReadError`], after which the reader is of no use.
+    pub fn take(&mut self, view: View<'_>) -> Result<Vec<Entry>, ReadError> {
         let Some(way) = self.pending.pop() else { return Ok(Vec::new()) };
         let cid = way.cid;
-        let view = View::of(cid, block)?;
         let is_root = way.used == 0;
         if is_root {
             self.metadata = view.metadata();

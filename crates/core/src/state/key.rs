@@ -61,22 +61,20 @@ impl Key {
 
     /// The key after this one; `None` after the last.
     pub fn next(&self) -> Option<Self> {
-        let mut bytes = self.0;
-        for byte in bytes.iter_mut().rev() {
-            *byte = byte.wrapping_add(1);
-            if *byte != 0 {
-                return Some(Self(bytes));
-            }
-        }
-        None
+        self.step(1, 0)
     }
 
     /// The key before this one; `None` before the first.
     pub fn previous(&self) -> Option<Self> {
+        self.step(0xff, 0xff)
+    }
+
+    /// Adds `step` to the last byte, and to each before it as long as the sum is `carry`.
+    fn step(&self, step: u8, carry: u8) -> Option<Self> {
         let mut bytes = self.0;
         for byte in bytes.iter_mut().rev() {
-            *byte = byte.wrapping_sub(1);
-            if *byte != 0xff {
+            *byte = byte.wrapping_add(step);
+            if *byte != carry {
                 return Some(Self(bytes));
             }
         }

@@ -7,7 +7,7 @@
 #
 # Expected: each reads what the other and the script write, on the three curves that both know.
 # Seen:     pycose does so without a salt. cwt takes the hash from the curve: SHA-256 for P-256, SHA-384 for P-384, SHA-512 for
-#           P-521, whatever the message says. So what it writes to a key on P-384 nobody else can open, under any algorithm, nor
+#           P-521, whatever the message says. So no other program can open what it writes to a key on P-384, under any algorithm, nor
 #           does it open what others write to such a key; on P-521 one algorithm of three works, on P-256 two. It reads its own
 #           messages, so no test of one program shows it. Static keys (SS) need a salt: cwt writes one, unasked, and does not
 #           use it, and pycose does not either, so that they agree with each other but not with the RFC. For X25519, cwt's

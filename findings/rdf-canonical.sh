@@ -10,7 +10,7 @@
 # Seen:     so it is for all graphs in which no statement has one node twice. In PyLD a statement that does, such as "x endorses x"
 #           or one of a graph about itself, counts twice for that node: its hash is another, and so the names of all nodes can
 #           be. It changes three in five of the graphs with such a statement; where the script knows the form, pyoxigraph has it.
-#           The tests have such statements, but no graph where the order of names hangs on one. In N-Quads, PyLD leaves \u
+#           The tests have such statements, but no graph where the order of names depends on one. In N-Quads, PyLD leaves \u
 #           escapes as they are and writes their backslash twice, so that an escaped accent becomes another text. No error
 #           says so: a signature made with one library is wrong in the other.
 set -euo pipefail

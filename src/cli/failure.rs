@@ -128,6 +128,15 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sim::scenario::WorldError;
+
+    #[test]
+    fn a_signal_is_told_wherever_it_stands_among_the_causes() {
+        let of_a_node = WorldError { name: "node-1".to_owned(), source: Interrupted.into() };
+        for error in [anyhow::Error::from(Interrupted).context("cannot save"), of_a_node.into()] {
+            assert_eq!(exit_code(&error), INTERRUPTED, "{error:#}");
+        }
+    }
 
     #[test]
     fn causes_are_told_once() {

@@ -44,7 +44,7 @@ pub enum Request {
     Remove {
         /// Its name.
         name: String,
-        /// Likewise.
+        /// Whether to forget the snapshots; if not, and there are some, the node stays.
         forget_snapshots: bool,
     },
     /// Cause a reorganisation in which the first node gives up so many blocks.

@@ -36,7 +36,7 @@ fn nodes_are_paused_added_and_removed() {
 
     // Snapshots are not lost unasked.
     net.run(&["testnet", "snapshot", "one"]).ok();
-    let said = "which do not fit other nodes: --forget-snapshots gives up \"one\"";
+    let said = "which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up \"one\"";
     net.run(&["testnet", "add"]).fails(1, said);
     net.run(&["testnet", "remove", "2"]).fails(1, said);
     net.run(&["testnet", "revert", "one"]).ok();

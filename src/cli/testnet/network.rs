@@ -214,6 +214,8 @@ impl Network {
 
     /// Adds a node, with the lowest number that is free.
     async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+        // A snapshot that is being taken waits for a node that is paused, and this would wait for it.
+        self.all_running()?;
         let snapshots = self.snapshots.clone();
         let mut held = snapshots.hold().await;
         check_given_up(&held, forget_snapshots)?;
@@ -232,8 +234,8 @@ impl Network {
             }
             return Err(error);
         }
-        self.keep_settings(layout)?;
         forget(&mut held, &before, layout).await?;
+        self.keep_settings(layout)?;
         let node = self.nodes.iter().find(|node| node.number == number).context("the node is gone")?;
         let rpc = node.server.as_ref().map(RpcServer::url);
         Ok(json!({ "name": node.name, "address": node.running.p2p_address(), "rpc": rpc }))
@@ -241,6 +243,8 @@ impl Network {
 
     /// Removes a node. The first stays: it is the one that commands call.
     async fn shrink(&mut self, name: &str, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+        // As in `grow`.
+        self.all_running()?;
         let snapshots = self.snapshots.clone();
         let mut held = snapshots.hold().await;
         check_given_up(&held, forget_snapshots)?;
@@ -414,7 +418,7 @@ fn check_given_up(held: &HeldSnapshots<'_>, forget_snapshots: bool) -> anyhow::R
     let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
     ensure!(
         forget_snapshots || names.is_empty(),
-        "this network has snapshots, which do not fit other nodes: --forget-snapshots gives up {}",
+        "this network has snapshots, which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up {}",
         names.join(", ")
     );
     Ok(())

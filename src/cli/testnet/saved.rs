@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::setup::{MAX_NODES, Settings};
-use crate::cli::temporary::Temporary;
+use crate::cli::temporary::{Temporary, check_interrupted};
 use crate::consensus::params::{GenesisSpec, Params};
 use crate::primitives::amount::counted;
 use crate::primitives::hash::BlockHash;
@@ -130,6 +130,7 @@ pub fn write(
     let mut file = out.inner;
     file.write_all(&checksum).and_then(|()| file.flush()).with_context(cannot)?;
     file.get_ref().sync_all().with_context(cannot)?;
+    check_interrupted()?;
     temporary.rename(path).with_context(cannot)
 }
 

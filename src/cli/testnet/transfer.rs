@@ -66,6 +66,7 @@ impl Source {
         const PAGE: usize = 2_000;
         let mut hashes: Vec<BlockHash> = Vec::new();
         loop {
+            check_interrupted()?;
             let last = Height::from_u32(hashes.len() as u32);
             match self {
                 Self::Stopped(db) => match db.hash_at(last.next())? {

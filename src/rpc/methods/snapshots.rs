@@ -90,6 +90,7 @@ fn refused(error: NetworkSnapshotError) -> RpcError {
 async fn take(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
     api.snapshots.hold().await.take(&nodes(&api)?, name).await.map_err(refused)?;
+    // The snapshots are no longer held here: the network may wait for them before it answers.
     if let Some(operator) = &api.operator {
         super::nodes::ask(operator, Request::KeepWallets(name.to_owned())).await?;
     }
@@ -108,6 +109,7 @@ async fn revert(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
     let reverted = api.snapshots.hold().await.revert(&nodes(&api)?, name).await;
     let Reverted { ends, missing, took } = reverted.map_err(refused)?;
+    // As in `take`.
     if let Some(operator) = &api.operator {
         super::nodes::ask(operator, Request::RestoreWallets(name.to_owned())).await?;
     }

@@ -9,7 +9,9 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::page_cache::{PageBytes, PageCache};
 use crate::storage::StoreError;
 
 /// Bytes of a unit: smaller ones waste less at a page's end, larger ones leave fewer gaps that no page fits into.
@@ -43,6 +45,11 @@ impl Extent {
         Some(Self { unit: number(0), length: number(4), checksum: number(8) })
     }
 
+    /// Its first unit.
+    pub fn unit(self) -> u32 {
+        self.unit
+    }
+
     fn units(self) -> u32 {
         u64::from(self.length).div_ceil(UNIT) as u32
     }
@@ -57,6 +64,7 @@ impl Extent {
 pub(super) struct PageFile {
     file: File,
     path: PathBuf,
+    cache: PageCache,
     /// What was written since the last sync, for tests.
     #[cfg(test)]
     pub unsynced: Unsynced,
@@ -70,11 +78,11 @@ impl PageFile {
     /// Its name in the store's directory.
     pub const NAME: &str = "pages";
 
-    /// Opens or makes the file in `dir`.
+    /// Opens or makes the file in `dir`, with a cache of `cache_bytes` at most.
     ///
     /// # Errors
     /// [`StoreError::Backend`], and so for every method below.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let path = dir.join(Self::NAME);
         let open = || {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
@@ -86,16 +94,35 @@ impl PageFile {
         Ok(Self {
             file,
             path,
+            cache: PageCache::new(cache_bytes),
             #[cfg(test)]
             unsynced: Unsynced::default(),
         })
     }
 
-    /// The page that was written there; `None` if something else is.
-    pub fn read(&self, extent: Extent) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The page that was written there; `None` if something else is. It is kept for those who read it next.
+    pub fn read(&self, extent: Extent) -> Result<Option<PageBytes>, StoreError> {
+        let kept = self.cache.get(extent);
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        let page = self.read_file(extent)?;
+        if let Some(page) = &page {
+            self.cache.keep(extent, page);
+        }
+        Ok(page)
+    }
+
+    /// The same for a reader who goes through many pages once, which are not kept.
+    pub fn read_once(&self, extent: Extent) -> Result<Option<PageBytes>, StoreError> {
+        let kept = self.cache.get(extent);
+        if kept.is_some() { Ok(kept) } else { self.read_file(extent) }
+    }
+
+    fn read_file(&self, extent: Extent) -> Result<Option<PageBytes>, StoreError> {
         let mut page = vec![0; extent.length as usize];
         match self.file.read_exact_at(&mut page, extent.offset()) {
-            Ok(()) => Ok(Some(page).filter(|page| crc32fast::hash(page) == extent.checksum)),
+            Ok(()) => Ok(Some(page).filter(|page| crc32fast::hash(page) == extent.checksum).map(Arc::new)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(failed(&self.path, &error)),
         }
@@ -227,6 +254,7 @@ impl Space {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::pages::PAGE_BYTES;
     use super::*;
 
     fn extent(unit: u32, units: u32) -> Extent {
@@ -267,24 +295,45 @@ mod tests {
     #[test]
     fn a_page_is_read_where_it_was_written_and_nothing_else_is() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, mut space) = (PageFile::open(dir.path()).unwrap(), Space::default());
+        let (file, mut space) = (PageFile::open(dir.path(), 0).unwrap(), Space::default());
+        let read = |extent| file.read_once(extent).unwrap().map(|page| page.to_vec());
         let first = file.write(&mut space, &[1; 100]).unwrap();
         let second = file.write(&mut space, &[2; 70]).unwrap();
         let empty = file.write(&mut space, &[]).unwrap();
         assert_eq!(Extent::from_bytes(&first.to_bytes()), Some(first));
         assert_eq!(Extent::from_bytes(&first.to_bytes()[1..]), None);
-        assert_eq!(file.read(first).unwrap(), Some(vec![1; 100]));
-        assert_eq!(file.read(second).unwrap(), Some(vec![2; 70]));
-        assert_eq!(file.read(empty).unwrap(), Some(vec![]));
+        assert_eq!(read(first), Some(vec![1; 100]));
+        assert_eq!(read(second), Some(vec![2; 70]));
+        assert_eq!(read(empty), Some(vec![]));
         space.release(first);
         let third = file.write(&mut space, &[3; 90]).unwrap();
         assert_eq!(third.unit, first.unit, "freed room is used again");
-        assert_eq!(file.read(first).unwrap(), None, "another page is there");
-        assert_eq!(file.read(Extent { unit: 1_000, ..first }).unwrap(), None, "after the end");
+        assert_eq!(read(first), None, "another page is there");
+        assert_eq!(read(Extent { unit: 1_000, ..first }), None, "after the end");
         let long = file.write(&mut space, &vec![4; 5 << 20]).unwrap();
         space.release(long);
         file.cut(&space).unwrap();
         assert_eq!(std::fs::metadata(&file.path).unwrap().len(), 4 * UNIT, "two pages of two units");
-        assert_eq!(file.read(second).unwrap(), Some(vec![2; 70]));
+        assert_eq!(read(second), Some(vec![2; 70]));
+    }
+
+    /// A cache of one page, which all places share.
+    #[test]
+    fn a_page_is_kept_until_another_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, mut space) = (PageFile::open(dir.path(), 0).unwrap(), Space::default());
+        let is = |page: Option<PageBytes>, byte: u8| page.is_some_and(|page| *page == vec![byte; 100]);
+        let first = file.write(&mut space, &[1; 100]).unwrap();
+        assert!(is(file.read(first).unwrap(), 1));
+        space.release(first);
+        let second = file.write(&mut space, &[2; 100]).unwrap();
+        assert!(is(file.read_once(first).unwrap(), 1), "it is kept, though another page stands in its place by now");
+        assert!(is(file.read_once(second).unwrap(), 2), "and is not taken for that one");
+        assert!(is(file.read_once(first).unwrap(), 1), "which was read once, and not kept");
+        assert!(is(file.read(second).unwrap(), 2));
+        assert_eq!(file.read(first).unwrap(), None, "now the other is kept");
+        let long = file.write(&mut space, &vec![3; PAGE_BYTES + 1]).unwrap();
+        assert!(file.read(long).unwrap().is_some());
+        assert!(file.cache.get(long).is_none(), "too long to be kept");
     }
 }

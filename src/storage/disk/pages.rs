@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::changes::Change;
 use super::entries::{self, Cursor, Malformed, Page};
 use super::extents::{Extent, PageFile, Space};
+use super::page_cache::PageBytes;
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::storage::StoreError;
@@ -34,7 +35,7 @@ const FORMAT: &[u8] = b"f";
 
 /// Most bytes of a page, unless it has a single entry. Shorter pages take more of sled's time for each entry, longer ones
 /// have more copied for each change.
-const PAGE_BYTES: usize = 4_096;
+pub(super) const PAGE_BYTES: usize = 4_096;
 /// What the parts of a split page have at most: room to grow.
 const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
 /// Which part of the file's pages are synced and named together: so much more room do they take, since those that are replaced
@@ -63,17 +64,17 @@ pub(super) struct Pages {
 /// A page that was read: its name, its bytes, and where it is.
 struct Found {
     name: Vec<u8>,
-    page: Vec<u8>,
+    page: PageBytes,
     extent: Extent,
 }
 
 impl Pages {
-    /// The pages that `tree` names.
+    /// The pages that `tree` names, with a cache of `cache_bytes` at most.
     ///
     /// # Errors
     /// [`StoreError::Backend`]; [`StoreError::OtherSchema`] if another version wrote them.
-    pub fn open(tree: Tree) -> Result<Self, StoreError> {
-        let file = PageFile::open(tree.dir())?;
+    pub fn open(tree: Tree, cache_bytes: u64) -> Result<Self, StoreError> {
+        let file = PageFile::open(tree.dir(), cache_bytes)?;
         let found = match tree.get(FORMAT)? {
             Some(version) => Some(version.as_ref().try_into().map_or(0, u32::from_le_bytes)),
             None => earlier_format(&tree, &file)?,
@@ -97,7 +98,8 @@ impl Pages {
     /// # Errors
     /// The tree's, the file's, or [`StoreError::Corrupt`]. So for all below.
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
-        let Some(Found { page, .. }) = self.at_or_after(&name(key))? else { return Ok(None) };
+        let found = self.first_from(&name(key), PageFile::read)?;
+        let Some((Found { page, .. }, _)) = found else { return Ok(None) };
         entries::find(&page, key).map_err(|Malformed| self.malformed())
     }
 
@@ -106,7 +108,7 @@ impl Pages {
     pub fn page_at(&self, from: &[u8], names: &mut Option<Names>) -> Result<(PageScan, Option<Vec<u8>>), StoreError> {
         let mut found = self.following(names)?;
         if found.is_none() {
-            let first = self.first_from(&name(from))?;
+            let first = self.first_from(&name(from), PageFile::read)?;
             (found, *names) = first.map_or((None, None), |(found, names)| (Some(found), names));
         }
         let Some(Found { name, page, .. }) = found else { return Ok((PageScan::default(), None)) };
@@ -143,16 +145,20 @@ impl Pages {
         }
         let Some((name, place)) = next else { return Ok(None) };
         let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
-        Ok(self.file.read(extent)?.map(|page| Found { name: name.to_vec(), page, extent }))
+        Ok(self.file.read_once(extent)?.map(|page| Found { name: name.to_vec(), page, extent }))
     }
 
-    /// The first page whose name is not less than `at`.
+    /// The first page whose name is not less than `at`, for one who goes through many.
     fn at_or_after(&self, at: &[u8]) -> Result<Option<Found>, StoreError> {
-        Ok(self.first_from(at)?.map(|(found, _)| found))
+        Ok(self.first_from(at, PageFile::read_once)?.map(|(found, _)| found))
     }
 
-    /// The same, and the names that follow, unless names change just now.
-    fn first_from(&self, at: &[u8]) -> Result<Option<(Found, Option<Names>)>, StoreError> {
+    /// The same, read with `read`, and the names that follow, unless names change just now.
+    fn first_from(
+        &self,
+        at: &[u8],
+        read: impl Fn(&PageFile, Extent) -> Result<Option<PageBytes>, StoreError>,
+    ) -> Result<Option<(Found, Option<Names>)>, StoreError> {
         let mut seen = None;
         loop {
             let flips = self.flips.load(Ordering::SeqCst);
@@ -161,7 +167,7 @@ impl Pages {
             let is_still = flips.is_multiple_of(2) && self.flips.load(Ordering::SeqCst) == flips;
             let extent = Extent::from_bytes(&place).ok_or_else(|| self.malformed())?;
             let place = Some((name, extent));
-            match (self.file.read(extent)?, place) {
+            match (read(&self.file, extent)?, place) {
                 // One search may read the tree before a new name comes and after the old one has what is left. The next one
                 // finds both.
                 (Some(page), Some((name, extent))) if is_still || seen == Some((name.clone(), extent)) => {
@@ -184,7 +190,7 @@ impl Pages {
             let found = self.at_or_after(&name(first.key))?;
             let (name, old, extent) = match found {
                 Some(Found { name, page, extent }) => (name, page, Some(extent)),
-                None => (LAST.to_vec(), Vec::new(), None),
+                None => (LAST.to_vec(), PageBytes::default(), None),
             };
             let last = last_key(&name);
             let mut page = Page::default();
@@ -207,7 +213,7 @@ impl Pages {
                 page.push(entries.key(), entries.value());
                 is_kept = self.next(&mut entries, &old)?;
             }
-            if page.bytes() != old {
+            if page.bytes() != &old[..] {
                 writing.replaced.extend(extent);
                 match page.bytes().is_empty() && name != LAST {
                     true => writing.written.push((name, None)),
@@ -232,7 +238,7 @@ impl Pages {
                     page.push(entries.key(), entries.value());
                 }
             }
-            if page.bytes() != old {
+            if page.bytes() != &old[..] {
                 writing.replaced.push(extent);
                 writing.put(name.clone(), page.bytes())?;
             }
@@ -378,7 +384,7 @@ fn earlier_format(tree: &Tree, file: &PageFile) -> Result<Option<u32>, StoreErro
         // An entry as it was written then: the lengths of key and value, the key, the version, a hash.
         None => (Some(place.to_vec()), [&[1, 0, 36, 0], META].concat()),
         // The lengths of key and value, and 1, in a byte each.
-        Some(extent) => (file.read(extent)?, [&[1, 37], META].concat()),
+        Some(extent) => (file.read(extent)?.map(|page| page.to_vec()), [&[1, 37], META].concat()),
     };
     let page = page.unwrap_or_default();
     let at = page.windows(head.len()).position(|bytes| bytes == head);
@@ -405,7 +411,7 @@ fn between<'a>(last: &'a [u8], next: &'a [u8]) -> &'a [u8] {
 /// The entries of a page from a key on.
 #[derive(Default)]
 pub(super) struct PageScan {
-    page: Vec<u8>,
+    page: PageBytes,
     entries: Cursor,
     from: Vec<u8>,
 }

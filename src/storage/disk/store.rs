@@ -122,8 +122,8 @@ struct Control {
 }
 
 impl SledStore {
-    /// Default size of sled's cache, which takes up to twice as much memory. Other pages are read from the file, which
-    /// the operating system caches.
+    /// Default size of sled's cache, which takes up to twice as much memory. The pages that were read last have half as much.
+    /// Other pages are read from the file, which the operating system caches.
     pub const CACHE_BYTES: u64 = 16 << 20;
 
     /// Opens the database in `dir`, or makes one there.
@@ -169,7 +169,7 @@ impl SledStore {
         }
         let open = if values_dir == dir { LargeValues::open } else { LargeValues::open_to_read };
         let large = open(values_dir, limits.segment)?;
-        let pages = Pages::open(tree)?;
+        let pages = Pages::open(tree, cache_bytes / 2)?;
         let journal = Journal::open(&pages)?;
         large.load_heights(&pages.tree)?;
         let shared = Arc::new(Shared {

@@ -402,7 +402,7 @@ fn pages_with_whole_keys_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let tree = Tree::open(dir.path(), 1 << 20).unwrap();
     let page = [&[1, 2, b'T', 7][..], &[1, 37, b'v', 13, 0, 0, 0], &[5; 32]].concat();
-    let file = PageFile::open(dir.path()).unwrap();
+    let file = PageFile::open(dir.path(), 0).unwrap();
     let extent = file.write(&mut Space::without(Vec::new()), &page).unwrap();
     file.sync().unwrap();
     tree.put(b"q", extent.to_bytes()).unwrap();

@@ -112,10 +112,10 @@ pub struct Args {
     /// together
     #[arg(long, env = "CAIRN_ARCHIVE_SHARE", value_name = "SHARE")]
     archive_share: Option<Share>,
-    /// How a node without blocks begins: `full` downloads and validates all blocks; `state` downloads the headers, and the
-    /// coins to which blocks commit that have 256 blocks' worth of work on top of them (an epoch's, if that is shorter),
-    /// and validates only what comes after these coins. It trusts that the miners of that work checked the rest, keeps
-    /// only blocks and histories since, and falls back to `full` if no peer serves the coins
+    /// How a node without blocks begins: `full` downloads and validates all blocks; `state` has a peer prove the chain,
+    /// downloads the coins to which a block commits that has 256 blocks' worth of work on top of it (an epoch's, if that is
+    /// shorter), and validates only what comes after these coins. It trusts that the miners of that work checked the rest,
+    /// keeps only blocks and histories since, and falls back to `full` if no peer serves the coins
     #[arg(long, env = "CAIRN_SYNC", value_name = "HOW", value_enum, default_value_t = Sync::Full)]
     sync: Sync,
     /// With `--sync state`, accept a chain that has less than half of the work that its miners did before, which may be a branch

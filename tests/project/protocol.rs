@@ -4,6 +4,7 @@ use cairn::consensus::coins::Delta;
 use cairn::consensus::filter::block_filter;
 use cairn::consensus::params::GenesisSpec;
 use cairn::p2p::compact::CompactBlock;
+use cairn::p2p::message::{Kind, MIN_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use cairn::primitives::address;
 use cairn::primitives::amount::Amount;
 use cairn::primitives::codec::{self, Encode};
@@ -164,4 +165,26 @@ fn the_worked_example_is_true() {
     let example = lines.iter().map(line).collect::<Vec<_>>().join("\n");
     let written = fenced(document, "```text", "Lines named `bytes`");
     assert_eq!(written, example, "the example should read:\n{example}\n");
+}
+
+/// A number as the documents write it: 1,001,125.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| str::from_utf8(group).unwrap()).collect();
+    groups.join(",")
+}
+
+/// A second implementation that read other bounds would ban honest nodes, or be banned by them.
+#[test]
+fn versions_and_the_sizes_of_payloads_are_true() {
+    let document = include_str!("../../docs/protocol.md");
+    assert!(document.contains(&format!("Protocol version {PROTOCOL_VERSION}.")));
+    assert!(document.contains(&format!("a version older than {MIN_PROTOCOL_VERSION} is refused")));
+    let (_, table) = document.split_once("| kind | message | payload | most |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    for kind in [Kind::Hello, Kind::Proofs, Kind::StateRange, Kind::Opening, Kind::Coins] {
+        let row = table.lines().find(|line| line.starts_with(&format!("| {} | ", kind as u8))).unwrap();
+        let end = format!(" {} bytes |", grouped(kind.max_payload(8_000_000)));
+        assert!(row.ends_with(&end), "{row} should end with{end}");
+    }
 }

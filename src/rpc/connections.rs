@@ -5,6 +5,8 @@
 //! stranger's, so that the owner's call, or a probe of `/health`, always finds a place.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,29 +16,38 @@ use tokio_util::sync::CancellationToken;
 /// All connections of a server.
 pub(super) struct Connections {
     most: usize,
+    /// Times are counted from here.
+    begun: Instant,
     table: Mutex<Table>,
 }
 
 #[derive(Default)]
 struct Table {
     next: u64,
-    records: BTreeMap<u64, Record>,
+    records: BTreeMap<u64, Arc<Record>>,
 }
 
-/// What is known of a connection.
+/// What is known of a connection. Each request changes it, without a lock that connections share.
 struct Record {
-    /// When it was accepted, or a request on it last began or was answered; the earliest is the idlest. Single bytes do
-    /// not count, or a header sent a byte at a time would look busy.
-    since: Instant,
+    /// When it was accepted, or a request on it last began or was answered, in nanoseconds; the earliest is the idlest. Single
+    /// bytes do not count, or a header sent a byte at a time would look busy.
+    since: AtomicU64,
     /// Requests and event streams being answered. Such a connection is not closed for another; strangers' concurrent
     /// requests have their own bounds.
-    busy: usize,
+    busy: AtomicUsize,
     /// Whether a request has carried credentials.
-    owner: bool,
+    owner: AtomicBool,
     /// Answers that a stranger has not read yet, oldest first.
-    unread: Vec<Unread>,
+    unread: Mutex<Vec<Unread>>,
     /// Cancelled when the connection has to give way.
     close: CancellationToken,
+}
+
+impl Record {
+    /// No code under this lock can panic halfway, so a poisoned lock still guards consistent data.
+    fn unread(&self) -> MutexGuard<'_, Vec<Unread>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Which memory an answer is counted in.
@@ -59,7 +70,7 @@ struct Unread {
 impl Connections {
     /// None yet, and at most `most` at a time.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most, table: Mutex::default() })
+        Arc::new(Self { most, begun: Instant::now(), table: Mutex::default() })
     }
 
     /// A place for a new connection. If there is none, the idlest connection is closed, a stranger's before the
@@ -67,15 +78,27 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut table = self.table();
         if table.records.len() >= self.most {
-            let idle = table.records.iter().filter(|(_, record)| record.busy == 0);
-            let number = idle.min_by_key(|(_, record)| (record.owner, record.since)).map(|(number, _)| *number)?;
+            let idle = table.records.iter().filter(|(_, record)| record.busy.load(Relaxed) == 0);
+            let idlest = idle.min_by_key(|(_, record)| (record.owner.load(Relaxed), record.since.load(Relaxed)));
+            let number = idlest.map(|(number, _)| *number)?;
             table.close(number);
         }
-        let (number, close) = (table.next, CancellationToken::new());
+        let number = table.next;
         table.next += 1;
-        let record = Record { since: Instant::now(), busy: 0, owner: false, unread: Vec::new(), close: close.clone() };
-        table.records.insert(number, record);
-        Some(Place(Arc::new(PlaceGuard { connections: Arc::clone(self), number, close })))
+        let record = Arc::new(Record {
+            since: self.now().into(),
+            busy: AtomicUsize::default(),
+            owner: AtomicBool::default(),
+            unread: Mutex::default(),
+            close: CancellationToken::new(),
+        });
+        table.records.insert(number, Arc::clone(&record));
+        Some(Place(Arc::new(PlaceGuard { connections: Arc::clone(self), number, record })))
+    }
+
+    /// Nanoseconds since the first connections could come; five centuries fit.
+    fn now(&self) -> u64 {
+        self.begun.elapsed().as_nanos() as u64
     }
 
     /// Closes the connection that has left an answer from this pool unread for the longest time, and at least for
@@ -85,7 +108,8 @@ impl Connections {
         let now = Instant::now();
         let (mut all, mut slowest) = (0, None);
         for (number, record) in &table.records {
-            let mut unread = record.unread.iter().filter(|unread| unread.pool == pool).peekable();
+            let unread = record.unread();
+            let mut unread = unread.iter().filter(|unread| unread.pool == pool).peekable();
             let Some(since) =
                 unread.peek().map(|first| first.since).filter(|since| now.duration_since(*since) >= grace)
             else {
@@ -121,7 +145,7 @@ pub(super) struct Place(Arc<PlaceGuard>);
 struct PlaceGuard {
     connections: Arc<Connections>,
     number: u64,
-    close: CancellationToken,
+    record: Arc<Record>,
 }
 
 impl Drop for PlaceGuard {
@@ -131,38 +155,32 @@ impl Drop for PlaceGuard {
 }
 
 impl Place {
-    fn change(&self, change: impl FnOnce(&mut Record)) {
-        if let Some(record) = self.0.connections.table().records.get_mut(&self.0.number) {
-            change(record);
-        }
-    }
-
     /// Notes that a request has begun, or its answer is ready.
     pub(super) fn touch(&self) {
-        self.change(|record| record.since = Instant::now());
+        self.0.record.since.store(self.0.connections.now(), Relaxed);
     }
 
     /// Notes that a request carried the owner's credentials.
     pub(super) fn mark_owner(&self) {
-        self.change(|record| record.owner = true);
+        self.0.record.owner.store(true, Relaxed);
     }
 
     /// Keeps the connection from being closed for another until the returned value is dropped.
     pub(super) fn busy(&self) -> Busy {
-        self.change(|record| record.busy += 1);
+        self.0.record.busy.fetch_add(1, Relaxed);
         Busy(self.clone())
     }
 
     /// Counts bytes of an answer as unread until the returned value is dropped.
     pub(super) fn hold(&self, pool: Pool, bytes: usize) -> Hold {
         let answer = Unread { since: Instant::now(), pool, bytes };
-        self.change(|record| record.unread.push(answer));
+        self.0.record.unread().push(answer);
         Hold { place: self.clone(), answer }
     }
 
     /// Completes when the connection must close for another.
     pub(super) async fn closed(&self) {
-        self.0.close.cancelled().await;
+        self.0.record.close.cancelled().await;
     }
 }
 
@@ -171,10 +189,8 @@ pub(super) struct Busy(Place);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.change(|record| {
-            record.busy -= 1;
-            record.since = Instant::now();
-        });
+        self.0.touch();
+        self.0.0.record.busy.fetch_sub(1, Relaxed);
     }
 }
 
@@ -186,11 +202,10 @@ pub(super) struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.place.change(|record| {
-            if let Some(index) = record.unread.iter().position(|answer| *answer == self.answer) {
-                record.unread.remove(index);
-            }
-        });
+        let mut unread = self.place.0.record.unread();
+        if let Some(index) = unread.iter().position(|answer| *answer == self.answer) {
+            unread.remove(index);
+        }
     }
 }
 
@@ -199,7 +214,7 @@ mod tests {
     use super::*;
 
     fn is_open(place: &Place) -> bool {
-        !place.0.close.is_cancelled()
+        !place.0.record.close.is_cancelled()
     }
 
     #[test]

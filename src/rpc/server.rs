@@ -1,5 +1,6 @@
 //! The server: its listener, routes and connections.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
+use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{any, get};
-use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -196,15 +198,15 @@ pub async fn serve(config: Config, handle: Handle) -> Result<RpcServer, ServeErr
         .merge(gateway::routes(content.as_ref()))
         .merge(commands)
         .merge(pins)
-        .layer(axum::middleware::from_fn_with_state((Arc::clone(&server), content), refuse_foreign))
         .with_state(Arc::clone(&server));
-    let task = tokio::spawn(accept(listener, Arc::clone(&server), router, stop.clone()));
+    let site = Site { server: Arc::clone(&server), content, router: TowerToHyperService::new(router) };
+    let task = tokio::spawn(accept(listener, Arc::new(site), stop.clone()));
     tracing::info!(%address, "answering RPC");
     Ok(RpcServer { address, server, stop, task, _files: files })
 }
 
 /// Accepts connections until the server is told to stop, then lets the calls under way end.
-async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop: CancellationToken) {
+async fn accept(listener: TcpListener, site: Arc<Site>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -214,9 +216,8 @@ async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop
         match accepted {
             // Without a place it is closed immediately: all connections have calls under way.
             Ok((stream, _)) => {
-                if let Some(place) = server.connections.admit() {
-                    let connection = serve_connection(stream, place, Arc::clone(&server), router.clone(), stop.clone());
-                    tasks.spawn(at_once(connection));
+                if let Some(place) = site.server.connections.admit() {
+                    tasks.spawn(at_once(serve_connection(stream, place, Arc::clone(&site), stop.clone())));
                 }
             }
             Err(error) => {
@@ -231,24 +232,18 @@ async fn accept(listener: TcpListener, server: Arc<Server>, router: Router, stop
 }
 
 /// Serves one connection until it ends, is closed for another, or the server stops.
-async fn serve_connection(
-    stream: TcpStream,
-    place: Place,
-    server: Arc<Server>,
-    router: Router,
-    stop: CancellationToken,
-) {
+async fn serve_connection(stream: TcpStream, place: Place, site: Arc<Site>, stop: CancellationToken) {
+    let socket = TokioIo::new(Socket::new(stream, site.server.limits.write_timeout));
+    let header_timeout = site.server.limits.header_timeout;
     let caller = place.clone();
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         caller.touch();
-        request.extensions_mut().insert(caller.clone());
-        router.call(request)
+        let (site, place) = (Arc::clone(&site), caller.clone());
+        async move { Ok::<_, Infallible>(site.answer(place, request.map(Body::new)).await) }
     });
-    let socket = TokioIo::new(Socket::new(stream, server.limits.write_timeout));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(server.limits.header_timeout)
+        .header_read_timeout(header_timeout)
         .max_buf_size(MAX_BUFFERED)
         .serve_connection(socket, service);
     let mut connection = pin!(connection);
@@ -276,23 +271,33 @@ fn local_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// Refuses requests from pages of other sites: see [`hosts`]. Under a host name of its own, content is all that there is.
-async fn refuse_foreign(
-    State((server, content)): State<(Arc<Server>, Option<Arc<Served>>)>,
-    Extension(place): Extension<Place>,
-    request: Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let Err(foreign) = hosts::check(request.method(), request.headers(), &server.allow_hosts) else {
-        return next.run(request).await;
-    };
-    if foreign == Foreign::Host
-        && let Some(content) = content
-        && let Some(label) = content.site_of(request.headers(), &server.allow_hosts)
-    {
-        return gateway::by_host(&content, &label, place, request).await;
+/// What is behind the listener.
+struct Site {
+    server: Arc<Server>,
+    content: Option<Arc<Served>>,
+    router: TowerToHyperService<Router>,
+}
+
+impl Site {
+    /// Answers a request, but refuses those from pages of other sites: see [`hosts`]. Under a host name of its own, content is
+    /// all that there is.
+    async fn answer(&self, place: Place, mut request: Request) -> Response {
+        let Self { server, content, router } = self;
+        let Err(foreign) = hosts::check(request.method(), request.headers(), &server.allow_hosts) else {
+            request.extensions_mut().insert(place);
+            return match router.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+        };
+        if foreign == Foreign::Host
+            && let Some(content) = content
+            && let Some(label) = content.site_of(request.headers(), &server.allow_hosts)
+        {
+            return gateway::by_host(content, &label, place, request).await;
+        }
+        plain(StatusCode::FORBIDDEN, &foreign.to_string())
     }
-    plain(StatusCode::FORBIDDEN, &foreign.to_string())
 }
 
 /// Any answer shows liveness; readiness means that the node's thread answers.

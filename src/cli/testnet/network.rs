@@ -210,13 +210,24 @@ impl Network {
         Ok(self.nodes.iter().map(|node| node.running.handle().clone()).collect())
     }
 
-    /// Adds a node, with the lowest number that is free.
-    async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+    /// Waits for the snapshots, which a change of the nodes loses. Fails if there are some that are not given up.
+    async fn hold<'a>(&self, snapshots: &'a Snapshots, forget_snapshots: bool) -> anyhow::Result<HeldSnapshots<'a>> {
         // A snapshot that is being taken waits for a node that is paused, and this would wait for it.
         self.all_running()?;
+        let held = snapshots.hold().await;
+        let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
+        ensure!(
+            forget_snapshots || names.is_empty(),
+            "this network has snapshots, which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up {}",
+            names.join(", ")
+        );
+        Ok(held)
+    }
+
+    /// Adds a node, with the lowest number that is free.
+    async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
         let snapshots = self.snapshots.clone();
-        let mut held = snapshots.hold().await;
-        check_given_up(&held, forget_snapshots)?;
+        let mut held = self.hold(&snapshots, forget_snapshots).await?;
         let numbers = self.numbers();
         let free = (1..=usize::from(MAX_NODES)).find(|number| !numbers.contains(number));
         let number = free.with_context(|| format!("there are {MAX_NODES} nodes, the most there can be"))?;
@@ -241,11 +252,8 @@ impl Network {
 
     /// Removes a node. The first stays: it is the one that commands call.
     async fn shrink(&mut self, name: &str, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
-        // As in `grow`.
-        self.all_running()?;
         let snapshots = self.snapshots.clone();
-        let mut held = snapshots.hold().await;
-        check_given_up(&held, forget_snapshots)?;
+        let mut held = self.hold(&snapshots, forget_snapshots).await?;
         let place = self.nodes.iter().position(|node| node.name == name);
         let place = place.with_context(|| format!("there is no node {name:?}"))?;
         ensure!(place > 0, "{name} stays, since commands call it");
@@ -409,17 +417,6 @@ impl Member {
     async fn stop(self) -> anyhow::Result<()> {
         self.running.stop().await.context(self.name)
     }
-}
-
-/// Fails if snapshots would be lost that are not given up.
-fn check_given_up(held: &HeldSnapshots<'_>, forget_snapshots: bool) -> anyhow::Result<()> {
-    let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
-    ensure!(
-        forget_snapshots || names.is_empty(),
-        "this network has snapshots, which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up {}",
-        names.join(", ")
-    );
-    Ok(())
 }
 
 /// A node's port is not to be had: `--base-port` decides on it, and not the option of `cairn node`.

@@ -220,15 +220,16 @@ fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
 /// Runs `cairn testnet load`.
 ///
 /// # Errors
-/// If the file is invalid, the directory is not empty, or a block is invalid. The directory is then not created.
+/// If the file is invalid, the directory is not empty, a block is invalid, or a signal comes. The directory is then not
+/// created.
 pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let dir = layout.dir.display();
-    match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
+    let is_there = match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
         Ok(true) => bail!("{dir} is not empty: choose another directory with --data-dir"),
-        Ok(false) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Ok(false) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).with_context(|| format!("cannot read {dir}")),
-    }
+    };
     ensure!(
         !args.file.is_dir(),
         "{file} is a directory: load takes a file that `cairn testnet save` wrote; a network's own directory is started with \
@@ -236,17 +237,18 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
         file = args.file.display()
     );
     let mut saved = Saved::open(&args.file)?;
-    let mut partial = layout.dir.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Layout { dir: PathBuf::from(partial) };
-    ensure!(!partial.dir.exists(), "{} exists, perhaps from an interrupted load: remove it", partial.dir.display());
-    let loaded = unpack(&mut saved, &partial)
-        .and_then(|()| std::fs::rename(&partial.dir, &layout.dir).with_context(|| format!("cannot make {dir}")));
-    if loaded.is_err() {
-        // Removes the partial network.
-        let _ = std::fs::remove_dir_all(&partial.dir);
+    let cannot = || format!("cannot make {dir}");
+    if is_there {
+        // An empty directory gives way to the network's.
+        std::fs::remove_dir(&layout.dir).with_context(cannot)?;
     }
-    loaded.with_context(|| format!("{} cannot be loaded", args.file.display()))?;
+    if let Some(above) = layout.dir.parent() {
+        private_file::create_dir(above).with_context(cannot)?;
+    }
+    let temporary = Temporary::beside(&layout.dir)?;
+    unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })
+        .and_then(|()| temporary.rename(&layout.dir).with_context(cannot))
+        .with_context(|| format!("{} cannot be loaded", args.file.display()))?;
     report(&layout.dir, &saved.manifest, common)
 }
 
@@ -271,6 +273,7 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     for (index, count) in saved.manifest.chains.clone().into_iter().enumerate() {
         let mut reader = saved.next_chain()?;
         for height in 1..=count {
+            check_interrupted()?;
             let block = reader.next_block()?;
             let block = block.with_context(|| format!("chain {index} ends before its block {height}"))?;
             for (chain, _) in chains.iter_mut().zip(&owners).filter(|(_, owner)| **owner == index) {

@@ -13,6 +13,7 @@ use super::control::{Control, name_of};
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, MAX_NODES, Pace, Settings};
 use super::{faucet, fork};
+use crate::cli::genesis;
 use crate::consensus::params::Params;
 use crate::p2p::{Command, PeerAddr};
 use crate::primitives::address;
@@ -453,16 +454,13 @@ async fn serve_fork(layout: Layout, depth: u32, mut answer: Answer) {
 /// The network's parameters, created if missing.
 async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow::Result<Params> {
     let path = layout.genesis();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Params::from_json(&text).with_context(|| format!("{} is not valid", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let making = move || setup::new_genesis(&funded, pace, unix_now());
-            let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
-            setup::write_whole(&path, &params.spec.to_json())?;
-            Ok(params)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    if let Some(params) = genesis::read_params_if_there(&path)? {
+        return Ok(params);
     }
+    let making = move || setup::new_genesis(&funded, pace, unix_now());
+    let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
+    setup::write_whole(&path, &params.spec.to_json())?;
+    Ok(params)
 }
 
 /// A port of this machine that others do not reach.

@@ -11,10 +11,9 @@ use super::control::{Control, name_of};
 use super::saved::{self, Manifest, Saved, SavedNode};
 use super::setup::{self, Layout, Settings};
 use crate::chain::Chain;
-use crate::cli::Common;
 use crate::cli::client::call;
 use crate::cli::temporary::{Temporary, check_interrupted};
-use crate::consensus::params::Params;
+use crate::cli::{Common, genesis};
 use crate::primitives::amount::counted;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -167,8 +166,7 @@ fn write(
     source: impl Fn(usize, usize) -> anyhow::Result<Source>,
 ) -> anyhow::Result<Manifest> {
     ensure!(!numbers.is_empty(), "the network in {} was never started", layout.dir.display());
-    let genesis = read(&layout.genesis())?;
-    let params = Params::from_json(&genesis).with_context(|| layout.genesis().display().to_string())?;
+    let params = genesis::read_params(&layout.genesis())?;
     let (mut sources, mut branches, mut nodes) = (Vec::new(), Vec::<Branch>::new(), Vec::new());
     for (index, number) in numbers.iter().copied().enumerate() {
         let named = || name_of(number);
@@ -208,13 +206,10 @@ fn write(
     Ok(manifest)
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 /// A file's JSON, unchanged.
 fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
-    RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is not JSON", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    RawValue::from_string(text.trim().to_owned()).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 /// Runs `cairn testnet load`.

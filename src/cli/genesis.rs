@@ -278,7 +278,7 @@ fn put_mined(mut spec: GenesisSpec, Output { output }: Output, common: &Common) 
     let (network, hash) = (&params.network, params.genesis_hash);
     let written = format!("{}: network {network}, genesis {hash}", path.display());
     let json = || json!({ "file": path, "network": network, "genesis_hash": hash });
-    common.print_done(&written, || written.clone(), json)
+    common.print_outcome(&written, json)
 }
 
 /// Searches all nonces on all cores for the smallest valid one, so that the result is deterministic.

@@ -189,6 +189,14 @@ impl Common {
         self.print(text, json).map_err(|error| anyhow!("{done}, but {error}"))
     }
 
+    /// The same where the text says what was done.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print_outcome(&self, text: &str, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
+        self.print_done(text, || text.to_owned(), json)
+    }
+
     /// The same with the id of a payment that is sent.
     ///
     /// # Errors

@@ -49,7 +49,7 @@ pub fn snapshot(args: &SnapshotArgs, common: &Common, layout: &Layout) -> anyhow
     let name = &args.name;
     call::<Value>(control.node(0), "takesnapshot", &[json!(name)])?;
     let text = format!("{name}: {}", counted(control.len(), "node"));
-    common.print_done(&text, || text.clone(), || json!({ "name": name, "nodes": control.len() }))
+    common.print_outcome(&text, || json!({ "name": name, "nodes": control.len() }))
 }
 
 /// Runs `cairn testnet revert`.
@@ -73,9 +73,8 @@ pub fn revert(args: &RevertArgs, common: &Common, layout: &Layout) -> anyhow::Re
         counted(control.len(), "node"),
         counted(link_ends / 2, "link")
     );
-    common.print_done(
+    common.print_outcome(
         &text,
-        || text.clone(),
         || json!({ "name": name, "nodes": control.len(), "links": link_ends / 2, "milliseconds": milliseconds }),
     )
 }

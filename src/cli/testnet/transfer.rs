@@ -145,11 +145,7 @@ fn report(path: &Path, manifest: &Manifest, common: &Common) -> anyhow::Result<(
     let (nodes, chains) = (manifest.nodes.len(), manifest.chains.len());
     let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
     let text = format!("{}: {}{agreement}, height {highest}", path.display(), counted(nodes, "node"));
-    common.print_done(
-        &text,
-        || text.clone(),
-        || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }),
-    )
+    common.print_outcome(&text, || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }))
 }
 
 /// A chain to be written: where from, and its blocks' hashes from height 1 on.

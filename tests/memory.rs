@@ -6,14 +6,12 @@ use std::sync::Arc;
 use cairn::chain::Chain;
 use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, MAX_LOCATOR, Message, SERVICE_FULL};
 use cairn::p2p::relay::MAX_KNOWN;
 use cairn::p2p::serve::MAX_WAITING_RANGES;
 use cairn::p2p::{Config, Direction, Input, Node, Now, PeerAddr, PeerId, Protocol};
 use cairn::primitives::amount::COIN;
 use cairn::primitives::hash::{BlockHash, Hash256, Txid};
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::MemoryStore;
 use cairn_testkit::{Ledger, funded};
@@ -54,15 +52,7 @@ fn all_peers_together_make_a_node_remember_no_more_than_stated() {
         let address = PeerAddr::from(([20 + low, high, 1, 1], 7_331));
         let id = NodeId(Hash256::of(&number.to_le_bytes()).to_bytes());
         give(&mut node, Input::Connected { peer, address, direction: Direction::Inbound, id });
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: 1,
-            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: "x".repeat(100),
-        };
+        let hello = Hello { user_agent: "x".repeat(100), ..Hello::new(genesis, SERVICE_FULL) };
         let mut messages = vec![Message::Hello(hello)];
         let fresh = |item: u64| [number.to_le_bytes(), item.to_le_bytes()].concat();
         for batch in 0..(MAX_KNOWN / MAX_INVENTORY) as u64 {

@@ -18,7 +18,7 @@ use cairn::p2p::chain_proofs::{ChainAnswer, ChainQuery};
 use cairn::p2p::coins::{About, CoinAnswer, CoinProof, CoinQuery};
 use cairn::p2p::compact::CompactBlock;
 use cairn::p2p::kad::{Contact, NodeId};
-use cairn::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use cairn::p2p::message::{Hello, Item, Message, SERVICE_FULL, TipClaim};
 use cairn::p2p::proofs::{ProofQuery, Proofs, TxProof};
 use cairn::p2p::signal::Signal;
 use cairn::p2p::state::{RangeAnswer, RangePage, RangeQuery};
@@ -115,17 +115,8 @@ fn make_messages() -> Vec<Message> {
     let work = (0..=HEIGHT).fold(Work::ZERO, |sum, _| Work(sum.0 + params.genesis_target.work().0));
     let claim = TipClaim { height: Height::from_u32(HEIGHT), hash: tip, work };
     let hello = |services| {
-        let user_agent = "/fuzz:1/".to_owned();
-        let genesis = params.genesis_hash;
-        Message::Hello(Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services,
-            tip: claim,
-            bodies_from: Height::GENESIS,
-            listens: vec![cairn::p2p::PeerAddr::tcp_port(7331)],
-            user_agent,
-        })
+        let (listens, user_agent) = (vec![cairn::p2p::PeerAddr::tcp_port(7331)], "/fuzz:1/".to_owned());
+        Message::Hello(Hello { tip: claim, listens, user_agent, ..Hello::new(params.genesis_hash, services) })
     };
     let headers =
         |range: std::ops::Range<usize>| Message::Headers(blocks[range].iter().map(|block| block.header).collect());

@@ -363,14 +363,15 @@ fn check_headers(db: &Database, params: &Params, index: &Index) -> Result<(), St
 
 /// Checks that the headers of stored blocks are headers of the tree.
 fn check_block_headers(db: &Database, index: &Index) -> Result<(), StoreError> {
-    let (found, mut known) = (db.count_block_headers()?, 0);
-    for entry in index.entries() {
-        known += u64::from(db.header(&entry.key())? == Some(entry.header));
+    let is_known = |height: Height, hash: &BlockHash| {
+        index.find(hash).is_some_and(|entry| entry.height == height && index.place(&entry).is_some())
+    };
+    match db.wrong_block_header(is_known)? {
+        Some(height) => {
+            Err(db.corrupt(format!("the header of a stored block at height {height} is not one of the tree")))
+        }
+        None => Ok(()),
     }
-    if found != known {
-        return Err(db.corrupt(format!("it holds headers of {found} stored blocks, and the tree has {known} of them")));
-    }
-    Ok(())
 }
 
 /// The state at a height, computed from blocks alone, and counts of the store's entries that it explains.

@@ -117,7 +117,7 @@ fn export(path: &Path, common: &Common) -> anyhow::Result<()> {
     file.sync_all().with_context(|| format!("cannot write {}", path.display()))?;
     let blocks = exported?;
     let text = format!("{}: {}", path.display(), counted(blocks, "block"));
-    common.print_done(&text, || text.clone(), || json!({ "file": path, "blocks": blocks }))
+    common.print_outcome(&text, || json!({ "file": path, "blocks": blocks }))
 }
 
 fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
@@ -142,7 +142,7 @@ fn import(path: &Path, common: &Common) -> anyhow::Result<()> {
         imported.with_context(|| format!("the import ended with the chain at height {}", chain.tip().height))?;
     let (height, new, known) = (chain.tip().height, imported.new, imported.known);
     let text = format!("height {height}: {} imported, {known} already known", counted(new, "block"));
-    common.print_done(&text, || text.clone(), || json!({ "height": height, "imported": new, "known": known }))
+    common.print_outcome(&text, || json!({ "height": height, "imported": new, "known": known }))
 }
 
 /// Opens an existing database for reading, without creating one; a copy if it cannot be written.

@@ -78,18 +78,30 @@ struct Output {
 /// a branch from a tip of an hour ago is soon made of blocks that cost nothing.
 const HALF_LIFE_SPACINGS: u32 = 288;
 
+/// The network of a genesis.json.
+///
+/// # Errors
+/// If it cannot be read or is not valid.
+pub(super) fn read_params(path: &Path) -> anyhow::Result<Params> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))
+}
+
+/// The same; `None` if there is no file.
+///
+/// # Errors
+/// As [`read_params`].
+pub(super) fn read_params_if_there(path: &Path) -> anyhow::Result<Option<Params>> {
+    let is_there = path.try_exists().with_context(|| format!("cannot read {}", path.display()))?;
+    is_there.then(|| read_params(path)).transpose()
+}
+
 /// Checks that the genesis in a data directory, if there is one, is that of `params`.
 ///
 /// # Errors
 /// If it is, or cannot be read.
 pub(super) fn check_kept(dir: &Path, params: &Params) -> anyhow::Result<()> {
-    let path = dir.join(KEPT_FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    let kept = Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?;
+    let Some(kept) = read_params_if_there(&dir.join(KEPT_FILE))? else { return Ok(()) };
     ensure!(
         kept.genesis_hash == params.genesis_hash,
         "{} belongs to the network {} with genesis {}, not to {} with genesis {}: leave out --genesis, or choose another \
@@ -266,7 +278,7 @@ fn put_mined(mut spec: GenesisSpec, Output { output }: Output, common: &Common) 
     let (network, hash) = (&params.network, params.genesis_hash);
     let written = format!("{}: network {network}, genesis {hash}", path.display());
     let json = || json!({ "file": path, "network": network, "genesis_hash": hash });
-    common.print_done(&written, || written.clone(), json)
+    common.print_outcome(&written, json)
 }
 
 /// Searches all nonces on all cores for the smallest valid one, so that the result is deterministic.

@@ -66,7 +66,7 @@ fn keep(answer: Value, is_asked: impl Fn(&Question) -> bool, shape: &Shape, comm
     write_file(path, text.as_bytes())?;
     warn(&proven.warnings());
     let written = format!("{}: {}, {}", path.display(), summary(&shown), counted(text.len(), "byte"));
-    common.print_done(&written, || written.clone(), || verdict(&receipt, &proven, &shown, &params))
+    common.print_outcome(&written, || verdict(&receipt, &proven, &shown, &params))
 }
 
 /// Prints what a receipt shows.

@@ -51,5 +51,5 @@ pub fn man(args: &ManArgs, common: &Common) -> anyhow::Result<()> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     clap_mangen::generate_to(Cli::command(), dir).with_context(|| format!("cannot write to {}", dir.display()))?;
     let done = format!("the pages are in {}", dir.display());
-    common.print_done(&done, || done.clone(), || json!({ "directory": dir }))
+    common.print_outcome(&done, || json!({ "directory": dir }))
 }

@@ -156,10 +156,7 @@ impl Common {
         let kept = self.data_dir().ok().map(|dir| dir.join(genesis::KEPT_FILE)).filter(|path| path.exists());
         let params = match self.genesis.as_ref().or(kept.as_ref()) {
             None => Params::from_json(DEFAULT_GENESIS).context("the built-in genesis.json")?,
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))?
-            }
+            Some(path) => genesis::read_params(path)?,
         };
         Ok(Arc::new(params))
     }
@@ -190,6 +187,14 @@ impl Common {
         json: impl FnOnce() -> Value,
     ) -> anyhow::Result<()> {
         self.print(text, json).map_err(|error| anyhow!("{done}, but {error}"))
+    }
+
+    /// The same where the text says what was done.
+    ///
+    /// # Errors
+    /// If stdout cannot be written to.
+    pub fn print_outcome(&self, text: &str, json: impl FnOnce() -> Value) -> anyhow::Result<()> {
+        self.print_done(text, || text.to_owned(), json)
     }
 
     /// The same with the id of a payment that is sent.

@@ -180,7 +180,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             warn(&proven.warnings());
             let size = counted(bytes.len(), "byte");
             let written = format!("{}: {}, {size}", path.display(), confirmations(&proven));
-            common.print_done(&written, || written.clone(), || verdict(&receipt, &proven, &params))
+            common.print_outcome(&written, || verdict(&receipt, &proven, &params))
         }
         ProofCommand::Car { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
@@ -190,11 +190,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             write_file(output, &car)?;
             let root = receipt::car::root(&proven.header).context("a header has a CID")?;
             let written = format!("{}: {}, root {root}", output.display(), counted(car.len(), "byte"));
-            common.print_done(
-                &written,
-                || written.clone(),
-                || json!({ "file": output, "bytes": car.len(), "root": root }),
-            )
+            common.print_outcome(&written, || json!({ "file": output, "bytes": car.len(), "root": root }))
         }
         ProofCommand::Bump { file, output, checkpoint } => {
             let receipt = read_receipt(file)?;
@@ -203,9 +199,8 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
             let bump = receipt.to_bump();
             write_file(output, &bump)?;
             let written = format!("{}: {}, height {}", output.display(), counted(bump.len(), "byte"), receipt.height);
-            common.print_done(
+            common.print_outcome(
                 &written,
-                || written.clone(),
                 || json!({ "file": output, "bytes": bump.len(), "height": receipt.height, "hex": hex::encode(&bump) }),
             )
         }

@@ -404,11 +404,9 @@ impl Blocks {
     /// From here on the usage on disk is not true.
     fn begin_change(&mut self) -> Result<Usage, ContentError> {
         let usage = self.usage()?;
-        match fs::remove_file(&self.usage_file) {
+        if private_file::remove(&self.usage_file).map_err(at(&self.usage_file))? {
             // Or a power cut could bring it back, beside other blocks.
-            Ok(()) => sync(&self.dir, self.usage_file.parent().into_iter())?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(at(&self.usage_file)(error)),
+            sync(&self.dir, self.usage_file.parent().into_iter())?;
         }
         Ok(usage)
     }

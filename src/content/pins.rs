@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -156,11 +155,7 @@ impl Pins {
     /// Removes a pin, and tells whether there was one.
     pub(super) fn remove(&self, cid: &Cid, kind: PinKind) -> Result<bool, ContentError> {
         let path = self.path(cid, kind);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(at(&path)(error)),
-        }
+        private_file::remove(&path).map_err(at(&path))
     }
 }
 

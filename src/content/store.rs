@@ -1,8 +1,7 @@
 //! The store as a whole: blocks that are checked when they are read, pins, a limit, and the removal of what no pin keeps.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -54,10 +53,8 @@ impl ContentStore {
         }
         version::check_or_write(dir)?;
         // Others who wait make it again.
-        match fs::remove_file(dir.join(WANTED)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&dir.join(WANTED))(error)),
-            _ => {}
-        }
+        let wanted = dir.join(WANTED);
+        private_file::remove(&wanted).map_err(at(&wanted))?;
         let (blocks, pins, reader) = (Blocks::open(dir)?, Pins::open(dir)?, ContentReader::open(dir)?);
         Ok(Self { dir: dir.to_owned(), blocks, pins, reader, max_bytes, put: HashSet::new(), _lock: lock })
     }

@@ -3,12 +3,10 @@
 use super::{Light, Notice, PeerStatus};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Message, PROTOCOL_VERSION, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES, TipClaim,
+    Hello, Message, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES, TipClaim,
 };
 use crate::p2p::peers::Peer;
 use crate::p2p::{Direction, Event, Now, Output, PeerAddr, PeerId, Protocol, Reason};
-use crate::primitives::height::Height;
-use crate::primitives::target::Work;
 
 impl Light {
     /// A connection has come about.
@@ -43,29 +41,19 @@ impl Light {
 
     /// To a page goes what it may ask this client for.
     fn send_hello(&mut self, id: PeerId, to_page: bool) {
-        let params = self.chain.params();
+        let genesis = self.chain.params().genesis_hash;
         let is_page = if self.protocols.pages.takes_part() { SERVICE_PAGES | SERVICE_CONTENT } else { 0 };
         // A light client has no blocks, so it claims only genesis. To a page it has headers, and what proves them.
-        let (services, tip) = match to_page {
+        let offer = match to_page {
             true => {
                 let (height, hash) = self.tip();
-                (is_page | SERVICE_CHAIN_PROOFS, TipClaim { height, hash, work: self.chain.work() })
+                let tip = TipClaim { height, hash, work: self.chain.work() };
+                Hello { tip, ..Hello::new(genesis, is_page | SERVICE_CHAIN_PROOFS) }
             }
-            false => {
-                let (height, hash) = (Height::GENESIS, params.genesis_hash);
-                (is_page, TipClaim { height, hash, work: Work::ZERO })
-            }
+            false => Hello::new(genesis, is_page),
         };
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis: params.genesis_hash,
-            services,
-            tip,
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned(),
-        };
-        self.out.send(id, Message::Hello(hello));
+        let user_agent = concat!("/cairn-light:", env!("CARGO_PKG_VERSION"), "/").to_owned();
+        self.out.send(id, Message::Hello(Hello { user_agent, ..offer }));
     }
 
     /// A peer has said hello.

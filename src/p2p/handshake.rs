@@ -66,24 +66,14 @@ impl Handshakes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::p2p::message::{PROTOCOL_VERSION, TipClaim};
-    use crate::primitives::height::Height;
-    use crate::primitives::target::Work;
+    use crate::p2p::message::PROTOCOL_VERSION;
     use crate::primitives::time::UnixTime;
 
     const GENESIS: BlockHash = BlockHash::from_bytes([7; 32]);
     const START: Now = Now { mono: MonoTime::from_millis(1_000), unix: UnixTime::EPOCH };
 
     fn hello() -> Hello {
-        Hello {
-            version: PROTOCOL_VERSION,
-            genesis: GENESIS,
-            services: 0,
-            tip: TipClaim { height: Height::GENESIS, hash: GENESIS, work: Work::ZERO },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: String::new(),
-        }
+        Hello::new(GENESIS, 0)
     }
 
     #[test]

@@ -108,6 +108,22 @@ pub struct Hello {
     pub user_agent: String,
 }
 
+impl Hello {
+    /// The hello of a sender that speaks this version: its chain is genesis alone, it accepts no connections, and it has no
+    /// name.
+    pub fn new(genesis: BlockHash, services: u64) -> Self {
+        Self {
+            version: PROTOCOL_VERSION,
+            genesis,
+            services,
+            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
+            bodies_from: Height::GENESIS,
+            listens: Vec::new(),
+            user_agent: String::new(),
+        }
+    }
+}
+
 impl<C> Decode<C> for Hello {
     fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let (version, genesis, services, tip, bodies_from) = Decode::decode(decoder)?;

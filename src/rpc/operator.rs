@@ -51,10 +51,6 @@ pub enum Request {
     Fork(u32),
     /// Pay an address from the network's wallet.
     Pay(PublicKey, Amount),
-    /// Keep copies of the wallets with the snapshot of that name.
-    KeepWallets(String),
-    /// Make the wallets what they were at the snapshot of that name.
-    RestoreWallets(String),
 }
 
 /// Where to say what came of a request: the call's result, or an error for the caller to read. It is closed as soon as the

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -12,7 +12,7 @@ use super::config::SocketLimits;
 use super::connection::Inbox;
 use super::error::{Failure, StartError};
 use super::header_file::HeaderFile;
-use super::link::{EVENT_BACKLOG, Link, MAX_WAITING_CALLS, Stage, Tip};
+use super::link::Link;
 use super::net::{Net, TRANSPORTS};
 use super::thread::{NodeThread, ThreadParts};
 use crate::consensus::params::Params;
@@ -63,18 +63,7 @@ impl RunningLight {
             0,
             Identity::from_secret(rand::random()),
         );
-        let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
-        let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: params.genesis_hash });
-        let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
-        let link = Link {
-            calls,
-            handed_over: Arc::default(),
-            events: events.downgrade(),
-            tip: tip_changes,
-            stage: stage_changes,
-            shutdown: CancellationToken::new(),
-        };
+        let (link, ends) = Link::new(params.genesis_hash);
         let (network, loaded, synced) = (params.clone(), file.clone(), file.clone());
         let parts = ThreadParts {
             name: None,
@@ -100,12 +89,9 @@ impl RunningLight {
             close: Box::new(move || synced.map_or(Ok(()), |file| file.sync())),
             clock,
             net: net.clone(),
-            calls: waiting_calls,
+            ends,
             sockets,
-            events,
             due: Arc::default(),
-            tip,
-            stage,
         };
         let (announce, ready) = oneshot::channel();
         let thread = NodeThread::start(parts, announce)?;

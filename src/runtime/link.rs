@@ -12,9 +12,9 @@ use crate::primitives::height::Height;
 use crate::record::Recorded;
 
 /// Calls that may wait for the node's thread; further callers wait for a place.
-pub(super) const MAX_WAITING_CALLS: usize = 256;
+const MAX_WAITING_CALLS: usize = 256;
 /// Events that a subscriber may lag behind before it loses the oldest.
-pub(super) const EVENT_BACKLOG: usize = 1024;
+const EVENT_BACKLOG: usize = 1024;
 
 /// A call on the node's thread.
 pub(super) struct Call<P: Protocol> {
@@ -65,6 +65,14 @@ pub struct Link<P: Protocol> {
     pub(super) shutdown: CancellationToken,
 }
 
+/// The thread's ends of a link.
+pub(super) struct LinkEnds<P: Protocol> {
+    pub(super) calls: mpsc::Receiver<Call<P>>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) tip: watch::Sender<Tip>,
+    pub(super) stage: watch::Sender<Stage>,
+}
+
 // A derived impl would require `P: Clone`.
 impl<P: Protocol> Clone for Link<P> {
     fn clone(&self) -> Self {
@@ -81,6 +89,23 @@ impl<P: Protocol> Clone for Link<P> {
 }
 
 impl<P: Protocol> Link<P> {
+    /// A link to a thread that is started later, and the ends for it. Until its chain is read, the tip is genesis.
+    pub(super) fn new(genesis: BlockHash) -> (Self, LinkEnds<P>) {
+        let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
+        let events = broadcast::Sender::new(EVENT_BACKLOG);
+        let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: genesis });
+        let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
+        let link = Self {
+            calls,
+            handed_over: Arc::default(),
+            events: events.downgrade(),
+            tip: tip_changes,
+            stage: stage_changes,
+            shutdown: CancellationToken::new(),
+        };
+        (link, LinkEnds { calls: waiting_calls, events, tip, stage })
+    }
+
     /// Runs `work` on the node's thread and answers what it returned. Peers' messages and other calls take turns with it,
     /// so it should be short. Dropping the future does not take back work already handed over.
     ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -18,7 +18,7 @@ use super::driver::Due;
 use super::error::{Failure, StartError};
 use super::exchange::Exchange;
 use super::handle::{Handle, Inner};
-use super::link::{EVENT_BACKLOG, MAX_WAITING_CALLS, NodeLink, Stage, Tip};
+use super::link::NodeLink;
 use super::mempool_file::MempoolFile;
 use super::mining::MiningControl;
 use super::net::{Net, TRANSPORTS};
@@ -36,7 +36,6 @@ use crate::mempool::Mempool;
 use crate::p2p::kad::NodeId;
 use crate::p2p::noise::Identity;
 use crate::p2p::{self, Node, PeerAddr};
-use crate::primitives::height::Height;
 use crate::record::{Recorded, Recorder, Start};
 use crate::storage::{Database, SledStore, Store, private_file};
 
@@ -118,18 +117,7 @@ impl Running {
         let traffic = Arc::<Traffic>::default();
         let (inbox, sockets) = Inbox::new();
         let chaos = config.chaos.then(Arc::<Chaos>::default);
-        let (calls, waiting_calls) = mpsc::channel(MAX_WAITING_CALLS);
-        let events = broadcast::Sender::new(EVENT_BACKLOG);
-        let (tip, tip_changes) = watch::channel(Tip { height: Height::GENESIS, hash: config.params.genesis_hash });
-        let (stage, stage_changes) = watch::channel(Stage::WarmingUp);
-        let link = NodeLink {
-            calls,
-            handed_over: Arc::default(),
-            events: events.downgrade(),
-            tip: tip_changes,
-            stage: stage_changes,
-            shutdown: CancellationToken::new(),
-        };
+        let (link, ends) = NodeLink::new(config.params.genesis_hash);
         let exchange = match config.exchange {
             Some(exchange) => Some(Exchange::new(link.clone(), &config.data_dir.join(CONTENT_DIR), exchange)?),
             None => None,
@@ -188,12 +176,9 @@ impl Running {
             close: Box::new(move || closed.flush()),
             clock: clock.clone(),
             net: net.clone(),
-            calls: waiting_calls,
+            ends,
             sockets,
-            events,
             due: due.clone(),
-            tip,
-            stage,
         };
         let thread = NodeThread::start(parts, announce)?;
         net.spawn(states::work(link.clone(), due.clone()));

@@ -1,11 +1,14 @@
 //! Snapshots of a whole network whose nodes run in this process, for isolation between tests.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fmt, fs, io};
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout_at;
+use zeroize::Zeroizing;
 
 use super::chaos::{Chaos, LinkKey};
 use super::handle::Handle;
@@ -14,21 +17,33 @@ use crate::p2p::kad::NodeId;
 use crate::p2p::{Command, Direction, PeerAddr, PeerInfo, SnapshotError};
 use crate::primitives::time::UnixTime;
 use crate::sim::LinkSettings;
+use crate::storage::private_file;
 
 /// Longest wait for the links to be back.
 const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the nodes themselves do not remember of each snapshot, by name.
-type ByName = BTreeMap<String, Vec<NodeState>>;
-
 /// The snapshots of a network.
 #[derive(Debug, Default)]
-pub struct Snapshots(Mutex<ByName>);
+pub struct Snapshots(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_name: BTreeMap<String, Snapshot>,
+    /// What the next snapshot has copies of.
+    files: Vec<PathBuf>,
+}
+
+/// What the nodes themselves do not remember of a snapshot.
+#[derive(Debug)]
+struct Snapshot {
+    nodes: Vec<NodeState>,
+    files: Vec<FileCopy>,
+}
 
 /// The snapshots in the hands of one caller. Others wait until it is dropped, so a caller that changes the network, or the
 /// nodes in it, asks for the nodes after it has this.
 #[derive(Debug)]
-pub struct HeldSnapshots<'a>(MutexGuard<'a, ByName>);
+pub struct HeldSnapshots<'a>(MutexGuard<'a, Kept>);
 
 /// A node's surroundings.
 #[derive(Debug)]
@@ -37,6 +52,31 @@ struct NodeState {
     peers: Vec<(NodeId, Option<PeerAddr>)>,
     faults: Vec<(PeerAddr, LinkSettings)>,
     mock_time: Option<UnixTime>,
+}
+
+/// A file as it was. It may be a wallet's, so its content is not for debug output.
+struct FileCopy {
+    path: PathBuf,
+    content: Zeroizing<Vec<u8>>,
+}
+
+impl FileCopy {
+    fn read(path: &Path) -> Result<Self, NetworkSnapshotError> {
+        let failed = |source| NetworkSnapshotError::Read { path: path.to_owned(), source };
+        Ok(Self { path: path.to_owned(), content: Zeroizing::new(fs::read(path).map_err(failed)?) })
+    }
+
+    /// Makes the file what it was, with mode 0600.
+    fn restore(&self) -> Result<(), NetworkSnapshotError> {
+        let failed = |source| NetworkSnapshotError::Write { path: self.path.clone(), source };
+        private_file::replace(&self.path, &self.content).map_err(failed)
+    }
+}
+
+impl fmt::Debug for FileCopy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileCopy").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// How a network came back.
@@ -52,6 +92,7 @@ pub struct Reverted {
 
 /// Why a network cannot be snapshot, or reverted.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are what the messages name.
 pub enum NetworkSnapshotError {
     /// A node's reason.
     #[error(transparent)]
@@ -59,6 +100,12 @@ pub enum NetworkSnapshotError {
     /// A node stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// A file cannot be copied.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// A file cannot be made what it was.
+    #[error("cannot write {}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
 }
 
 impl Snapshots {
@@ -71,14 +118,20 @@ impl Snapshots {
 impl HeldSnapshots<'_> {
     /// Their names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.by_name.keys().map(String::as_str)
     }
 
-    /// Remembers chain, mempool, links and clock of every node under a name.
+    /// Has snapshots that are taken from now on keep copies of these files, the network's wallets.
+    pub fn keep_files(&mut self, files: Vec<PathBuf>) {
+        self.0.files = files;
+    }
+
+    /// Remembers chain, mempool, links and clock of every node under a name, and the network's files.
     ///
     /// # Errors
     /// [`NetworkSnapshotError`].
     pub async fn take(&mut self, nodes: &[Handle], name: &str) -> Result<(), NetworkSnapshotError> {
+        let files = self.0.files.iter().map(|path| FileCopy::read(path)).collect::<Result<Vec<_>, _>>()?;
         let mut states = Vec::new();
         for node in nodes {
             let owned = name.to_owned();
@@ -89,33 +142,36 @@ impl HeldSnapshots<'_> {
                 mock_time: node.mock_time(),
             });
         }
-        self.0.insert(name.to_owned(), states);
+        self.0.by_name.insert(name.to_owned(), Snapshot { nodes: states, files });
         Ok(())
     }
 
-    /// Makes the network what it was, and waits for its links. Miners pause meanwhile. All connections are closed first
-    /// and made again last, so that no node tells another what both should forget.
+    /// Makes the network what it was, its files too, and waits for its links. Miners pause meanwhile. All connections are
+    /// closed first and made again last, so that no node tells another what both should forget.
     ///
     /// # Errors
     /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown.
     pub async fn revert(&mut self, nodes: &[Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
         let start = Instant::now();
-        let states = self.0.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
+        let Kept { by_name, .. } = &mut *self.0;
+        let snapshot = by_name.get(name).ok_or_else(|| SnapshotError::Unknown { name: name.to_owned() })?;
         let miners: Vec<usize> = nodes.iter().map(|node| node.miner().status().threads).collect();
         let stops: Vec<_> = nodes.iter().map(|node| node.miner().set(None, 0)).collect();
         for stop in stops {
             stop.await;
         }
-        let reverted = revert_all(nodes, states, name).await;
+        let reverted = revert_all(nodes, &snapshot.nodes, name).await;
         for (node, threads) in nodes.iter().zip(miners) {
             drop(node.miner().set(None, threads));
         }
         let (ends, missing) = reverted?;
+        let restored = snapshot.files.iter().try_for_each(FileCopy::restore);
         // The nodes have dropped those that were taken later.
         if let Some(first) = nodes.first() {
             let names = first.read(|node, _| node.snapshots()).await?;
-            self.0.retain(|name, _| names.iter().any(|(known, _)| known == name));
+            by_name.retain(|name, _| names.iter().any(|(known, _)| known == name));
         }
+        restored?;
         Ok(Reverted { ends, missing, took: start.elapsed() })
     }
 
@@ -124,7 +180,7 @@ impl HeldSnapshots<'_> {
     /// # Errors
     /// [`Stopped`].
     pub async fn forget_all(&mut self, nodes: &[Handle]) -> Result<(), Stopped> {
-        for name in std::mem::take(&mut *self.0).into_keys() {
+        for name in std::mem::take(&mut self.0.by_name).into_keys() {
             for node in nodes {
                 let owned = name.clone();
                 node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
@@ -142,7 +198,7 @@ impl HeldSnapshots<'_> {
             let owned = name.to_owned();
             node.command(move |reply| Command::DropSnapshot(owned, reply)).await?;
         }
-        Ok(self.0.remove(name).is_some())
+        Ok(self.0.by_name.remove(name).is_some())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, info_span};
 
@@ -12,9 +12,9 @@ use super::connection::SocketEvent;
 use super::driver::{Driver, Due};
 use super::error::{Failure, StartError, panic_message};
 use super::header_file::HeaderFile;
-use super::link::{Call, Stage, Tip};
+use super::link::{LinkEnds, Stage, Tip};
 use super::net::Net;
-use crate::p2p::{Event, Now, Protocol};
+use crate::p2p::{Now, Protocol};
 use crate::storage::StoreError;
 
 /// A protocol, and the commands to carry out first.
@@ -35,12 +35,9 @@ pub(super) struct ThreadParts<P: Protocol> {
     pub(super) close: Box<dyn FnOnce() -> Result<(), StoreError> + Send>,
     pub(super) clock: Clock,
     pub(super) net: Net,
-    pub(super) calls: mpsc::Receiver<Call<P>>,
+    pub(super) ends: LinkEnds<P>,
     pub(super) sockets: mpsc::Receiver<SocketEvent>,
-    pub(super) events: broadcast::Sender<Event>,
     pub(super) due: Arc<Due>,
-    pub(super) tip: watch::Sender<Tip>,
-    pub(super) stage: watch::Sender<Stage>,
 }
 
 /// The thread, as the rest holds it.
@@ -80,22 +77,8 @@ fn run<P: Protocol>(
     ready: oneshot::Sender<Result<(), StartError>>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let ThreadParts {
-        name,
-        store_failed,
-        open,
-        headers,
-        keep,
-        close,
-        clock,
-        net,
-        calls,
-        sockets,
-        events,
-        due,
-        tip,
-        stage,
-    } = parts;
+    let ThreadParts { name, store_failed, open, headers, keep, close, clock, net, ends, sockets, due } = parts;
+    let LinkEnds { calls, events, tip, stage } = ends;
     let _span = name.map(|name| info_span!("thread", node = name).entered());
     let stages = stage.clone();
     let work = move || {

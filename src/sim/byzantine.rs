@@ -13,7 +13,7 @@ use super::Script;
 use crate::consensus::params::Params;
 use crate::p2p::compact::{CompactBlock, Prefilled, ShortId};
 use crate::p2p::kad::{Contact, K};
-use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{Hello, Item, MAX_HEADERS, Message, SERVICE_FULL, TipClaim};
 use crate::p2p::sync::MAX_ANNOUNCED;
 use crate::p2p::{Direction, Input, Now, Output, PeerAddr, PeerId};
 use crate::primitives::block::Block;
@@ -117,13 +117,10 @@ pub(super) fn script(
         work: if claims_most { work } else { params.genesis_target.work() },
     };
     let hello = Hello {
-        version: PROTOCOL_VERSION,
-        genesis: params.genesis_hash,
-        services: SERVICE_FULL,
         tip,
-        bodies_from: Height::GENESIS,
         listens: vec![PeerAddr::tcp_port(super::PORT)],
         user_agent: "/byzantine/".to_owned(),
+        ..Hello::new(params.genesis_hash, SERVICE_FULL)
     };
     let (peers, headers) = (BTreeMap::new(), Vec::new());
     let mut peer =

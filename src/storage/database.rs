@@ -427,12 +427,27 @@ impl Database {
         })
     }
 
-    /// How many headers there are of stored blocks, on any branch, that are not buried. Reads all.
+    /// The lowest height at which the header of a stored block, on any branch, is not that of its key or not one that
+    /// `is_known`. Reads all that are not buried.
     ///
     /// # Errors
     /// The store's.
-    pub fn count_block_headers(&self) -> Result<u64, StoreError> {
-        self.count(BLOCK_HEADER)
+    pub fn wrong_block_header(
+        &self,
+        is_known: impl Fn(Height, &BlockHash) -> bool,
+    ) -> Result<Option<Height>, StoreError> {
+        let mut wrong = None;
+        self.for_each(&[BLOCK_HEADER], &[], |key, value| {
+            let height = BlockKey::height_in(key)?;
+            let hash = codec::decode::<Header>(value).ok().map(|header| header.hash());
+            let is_right = |hash| BlockKey { height, hash }.under(BLOCK_HEADER) == key && is_known(height, &hash);
+            if hash.is_some_and(is_right) {
+                return Some(ControlFlow::Continue(()));
+            }
+            wrong = Some(height);
+            Some(ControlFlow::Break(()))
+        })?;
+        Ok(wrong)
     }
 
     fn count(&self, prefix: u8) -> Result<u64, StoreError> {

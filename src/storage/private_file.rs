@@ -116,6 +116,18 @@ pub fn replace_shared(path: &Path, content: &[u8]) -> io::Result<()> {
     write(path, content, OpenOptions::new(), |temporary| fs::rename(temporary, path))
 }
 
+/// Removes a file. `false` if there is none.
+///
+/// # Errors
+/// The file system's.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn write(
     path: &Path,
     content: &[u8],
@@ -141,10 +153,7 @@ fn write(
 
 fn make(path: &Path, mut options: OpenOptions) -> io::Result<File> {
     // A file left behind by a process of the same number might be open to others.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove(path)?;
     options.write(true).create_new(true).open(path)
 }
 

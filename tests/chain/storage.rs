@@ -170,7 +170,12 @@ fn misses_no_entry(burial: Burial) {
         for at in (0..value.len()).filter(|_| key[0] != b'H') {
             let mut other = value.clone();
             other[at] ^= 1;
-            assert!(changed(key, Some(other)).is_err(), "byte {at} of {name} may be another");
+            let Err(refused) = changed(key, Some(other)) else { panic!("byte {at} of {name} may be another") };
+            if key[0] == b'h' {
+                let height = u32::from_be_bytes(*key[1..].first_chunk().unwrap());
+                let said = format!("the header of a stored block at height {height} is");
+                assert!(refused.to_string().contains(&said), "{refused}");
+            }
         }
         if let Some(last) = key[1..].last() {
             let mut extra = key.clone();

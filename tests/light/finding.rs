@@ -7,11 +7,9 @@ use cairn::light::{
     Config, FIND_AGAIN, FIND_BURST, FIND_INTERVAL, Headers, Light, MAX_ASKED, MAX_DIALLED, MAX_TAKEN, PROVIDER_PATIENCE,
 };
 use cairn::p2p::kad::{Contact, NodeId};
-use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_CONTENT, SERVICE_FULL, TipClaim};
+use cairn::p2p::message::{Hello, Message, SERVICE_CONTENT, SERVICE_FULL};
 use cairn::p2p::wants::ContentBlock;
 use cairn::p2p::{Direction, Input, Now, Output, PeerAddr, PeerId, Protocol, Transports};
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn_testkit::params;
 
@@ -94,16 +92,7 @@ impl Bench {
         let PeerAddr::WebRtc { certhash, .. } = address else { panic!("{address}") };
         self.open.insert(address, peer);
         self.handle(Input::Connected { peer, address, direction: Direction::Outbound, id: NodeId(certhash) });
-        let genesis = params().genesis_hash;
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: SERVICE_FULL | SERVICE_CONTENT,
-            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: String::new(),
-        };
+        let hello = Hello::new(params().genesis_hash, SERVICE_FULL | SERVICE_CONTENT);
         self.say(address, Message::Hello(hello));
     }
 

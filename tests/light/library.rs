@@ -1,22 +1,21 @@
-//! Content in a page: a file fetched from peers while some lie, stall or lack it, and files shared with peers.
+//! Content in a page: a file fetched from peers while some lie, stall or lack it.
+
+mod lists;
+mod sharing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use cairn::ipld::dagpb::{self, Link};
 use cairn::ipld::read::{Entry, ReadError};
-use cairn::ipld::{
-    Block, ChunkSize, Cid, Codec, Data, DirectoryBuilder, DirectoryError, FileBuilder, HashFunction, Kind, Metadata,
-    Options, symlink,
-};
+use cairn::ipld::{Block, ChunkSize, Cid, Codec, Data, FileBuilder, HashFunction, Kind, Metadata, Options};
 use cairn::light::library::{
-    FetchError, Library, MAX_ENTRIES, MAX_FILE_BYTES, MAX_SHARED_BYTES, MAX_WAITING, Output, PACE, PATIENCE, RETRY,
-    SEEK_WAIT, STALL, ShareError, UPLOAD_BURST, Whole,
+    FetchError, Library, MAX_FILE_BYTES, Output, PACE, PATIENCE, RETRY, SEEK_WAIT, STALL, Whole,
 };
 use cairn::p2p::PeerId;
 use cairn::p2p::content_message::ContentMessage;
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::wants::{ContentBlock, ContentFault, Have, MAX_WANTS, Want};
+use cairn::p2p::wants::{ContentBlock, ContentFault, Have, Want};
 use cairn::primitives::time::MonoTime;
 
 const START: MonoTime = MonoTime::from_millis(1_000);
@@ -304,63 +303,6 @@ fn what_was_not_asked_for_is_an_offence() {
     assert_eq!(world.faults, [unrequested(1), unrequested(2)]);
 }
 
-/// A directory with so many entries, all of one file.
-fn directory(blocks: &mut BTreeMap<Vec<u8>, Vec<u8>>, file: Cid, entries: usize) -> Cid {
-    let mut directory = DirectoryBuilder::new();
-    for n in 0..entries {
-        directory.insert(Link { name: format!("file {n:05}").into_bytes(), cid: file, size: n as u64 }).unwrap();
-    }
-    let mut sink = |block: Block| {
-        blocks.insert(block.cid().multihash(), block.into_bytes());
-        Ok::<(), DirectoryError>(())
-    };
-    directory.finish(Metadata::NONE, &Options::default(), &mut sink).unwrap().cid
-}
-
-#[test]
-fn directories_are_listed_whether_they_have_one_node_or_many() {
-    let (mut blocks, file) = blocks(b"all the same");
-    for entries in [0, 3, MAX_ENTRIES] {
-        let root = directory(&mut blocks, file, entries);
-        assert!(entries <= 3 || blocks.len() > 100, "it is sharded");
-        let mut world = World::new(blocks.clone(), &[Manner::Lie, Manner::Honest]);
-        world.library.fetch(START, &root.to_string()).unwrap();
-        assert_eq!(world.run(PATIENCE), Some(Ok(Whole::Directory)));
-        assert!(world.file.is_empty());
-        assert!(world.faults.iter().all(|(peer, _)| *peer == PeerId(1)), "{:?}", world.faults);
-        world.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        assert_eq!(world.entries.len(), entries);
-        for (n, entry) in world.entries.iter().enumerate() {
-            assert_eq!((&entry.name, entry.dag_size), (&format!("file {n:05}").into_bytes(), n as u64));
-        }
-        // What is below is fetched by its path.
-        if entries > 0 {
-            let mut world = World::new(blocks.clone(), &[Manner::Honest]);
-            world.fetches(&format!("{root}/file 00002"), b"all the same");
-        }
-    }
-}
-
-#[test]
-fn what_is_no_file_and_no_list_is_refused() {
-    let (mut blocks, file) = blocks(b"all the same");
-    let crowded = directory(&mut blocks, file, MAX_ENTRIES + 1);
-    let mut link = None;
-    let mut sink = |block: Block| {
-        link = Some(*block.cid());
-        blocks.insert(block.cid().multihash(), block.into_bytes());
-        Ok::<(), ()>(())
-    };
-    symlink(b"elsewhere", Metadata::NONE, &Options::default(), &mut sink).unwrap();
-    let link = link.unwrap();
-    let mut world = World::new(blocks, &[Manner::Honest]);
-    world.library.fetch(START, &crowded.to_string()).unwrap();
-    assert_eq!(world.run(PATIENCE), Some(Err(FetchError::Crowded)));
-    assert!(world.entries.len() <= MAX_ENTRIES);
-    world.library.fetch(world.now, &link.to_string()).unwrap();
-    assert!(matches!(world.run(PATIENCE), Some(Err(FetchError::Read(ReadError::Kind { .. })))));
-}
-
 #[test]
 fn a_file_larger_than_a_page_keeps_is_refused_at_its_root() {
     let leaf = bytes(1 << 20);
@@ -410,97 +352,6 @@ fn what_is_read_for_a_file_is_bounded_at_a_time_and_in_all() {
     // The same is fine for a file whose blocks are small.
     let (blocks, root) = bloated(50, 1 << 20);
     World::new(blocks, &[Manner::Honest]).fetches(&root.to_string(), &[b'x'; 50]);
-}
-
-/// Shares a file: its CID.
-fn share(library: &mut Library, file: &[u8]) -> Result<Cid, ShareError> {
-    library.share();
-    file.chunks(1 << 20).try_for_each(|piece| library.write(piece))?;
-    library.finish()
-}
-
-/// All answers that a peer is given at a time.
-fn answers(library: &mut Library, now: MonoTime, peer: PeerId) -> Vec<ContentMessage> {
-    std::iter::from_fn(|| library.answer(now, peer)).collect()
-}
-
-#[test]
-fn a_shared_file_has_the_cid_of_the_command_and_is_served() {
-    let file = bytes(3_000_000);
-    let (blocks, root) = blocks(&file);
-    let mut library = Library::default();
-    assert_eq!(share(&mut library, &file), Ok(root));
-    let peer = PeerId(1);
-    let absent = vec![0x12, 32, 1];
-    let mut wants: Vec<Want> = blocks.keys().map(|hash| Want { hash: hash.clone(), whole: true }).collect();
-    wants.insert(0, Want { hash: root.multihash(), whole: false });
-    wants.insert(1, Want { hash: absent.clone(), whole: true });
-    library.received(START, peer, ContentMessage::Wants(wants));
-    assert!(library.owes());
-    let mut given = answers(&mut library, START, peer).into_iter();
-    let words = [(root.multihash(), true), (absent, false)].map(|(hash, here)| Have { hash, here });
-    assert_eq!(given.next(), Some(ContentMessage::Haves(words.to_vec())));
-    let sent: BTreeMap<Vec<u8>, Vec<u8>> = given
-        .map(|message| match message {
-            ContentMessage::Block(block) => (block.hash, block.bytes),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert!(sent == blocks && !library.owes());
-    // What is shared here is read without a peer.
-    library.fetch(START, &root.to_string()).unwrap();
-    let mut world = World { library, ..World::new(BTreeMap::new(), &[]) };
-    assert_eq!(world.run(PATIENCE), Some(Ok(Whole::File)));
-    assert!(world.file == file);
-    world.library.clear();
-    let want = Want { hash: root.multihash(), whole: false };
-    world.library.received(START, peer, ContentMessage::Wants(vec![want]));
-    let gone = ContentMessage::Haves(vec![Have { hash: root.multihash(), here: false }]);
-    assert_eq!(world.library.answer(START, peer), Some(gone));
-}
-
-#[test]
-fn what_peers_are_given_is_bounded() {
-    let mut library = Library::default();
-    let root = share(&mut library, &bytes(200_000)).unwrap();
-    let (first, second) = (PeerId(1), PeerId(2));
-    let list = |count| ContentMessage::Wants(vec![Want { hash: root.multihash(), whole: true }; count]);
-    for _ in 0..MAX_WAITING / MAX_WANTS {
-        library.received(START, first, list(MAX_WANTS));
-    }
-    assert_eq!(library.next_output(), None);
-    library.received(START, first, list(1));
-    assert_eq!(library.next_output(), Some(Output::Penalise(first, ContentFault::Flood)));
-    library.received(START, second, list(MAX_WANTS));
-    // At once no more than the burst, both together; then 5 MB a second.
-    let most = UPLOAD_BURST as usize / 200_000;
-    let mut count = |now, peer| answers(&mut library, now, peer).len();
-    let given = count(START, first) + count(START, second);
-    assert!((most - 1..=most).contains(&given), "{given} blocks");
-    let later = START + Duration::from_secs(1);
-    assert!((24..=25).contains(&(count(later, second) + count(later, first))));
-    library.gone(later, first);
-    library.gone(later, second);
-    assert!(!library.owes());
-
-    // Questions cost, too: there is not enough left for these.
-    let questions = ContentMessage::Wants(vec![Want { hash: vec![0], whole: false }; MAX_WANTS]);
-    library.received(later, first, questions);
-    let words = answers(&mut library, later, first);
-    assert!(words.len() <= 1 && library.owes(), "{words:?}");
-}
-
-#[test]
-fn no_more_is_shared_than_there_is_room_for() {
-    let mut library = Library::default();
-    let small = share(&mut library, b"small").unwrap();
-    assert_eq!(share(&mut library, &bytes(MAX_SHARED_BYTES)), Err(ShareError::Full));
-    assert_eq!(library.finish(), Err(ShareError::NotBegun));
-    // What was there before is there still, and there is room again.
-    library.received(START, PeerId(1), ContentMessage::Wants(vec![Want { hash: small.multihash(), whole: false }]));
-    let here = ContentMessage::Haves(vec![Have { hash: small.multihash(), here: true }]);
-    assert_eq!(library.answer(START, PeerId(1)), Some(here));
-    assert!(share(&mut library, &bytes(MAX_SHARED_BYTES / 2)).is_ok());
 }
 
 #[test]
@@ -605,33 +456,4 @@ fn providers_are_looked_for_once_and_only_when_no_peer_has_the_block() {
     world.library.offers(world.now, PeerId(9));
     assert_eq!(world.run(PATIENCE), Some(Ok(Whole::File)));
     assert!(world.file == file && world.sought.len() == 1);
-}
-
-#[test]
-fn one_of_the_files_is_shared_no_longer() {
-    let mut library = Library::default();
-    let peer = PeerId(1);
-    // Their first blocks are the same.
-    let file = bytes(20_000_000);
-    let [long, short] = [&file[..], &file[..1_500_000]].map(|file| share(&mut library, file).unwrap());
-    let has = |library: &mut Library, hash: Vec<u8>| {
-        library.received(START, peer, ContentMessage::Wants(vec![Want { hash, whole: false }]));
-        match library.answer(START, peer) {
-            Some(ContentMessage::Haves(haves)) => haves[0].here,
-            other => panic!("{other:?}"),
-        }
-    };
-    let shared = blocks(&file[..1_500_000]).0;
-    library.unshare(&long);
-    library.unshare(&long);
-    assert!(!has(&mut library, long.multihash()));
-    assert!(shared.keys().all(|hash| has(&mut library, hash.clone())));
-    // One that is being added keeps what it has in common, too, until it is given up.
-    library.share();
-    library.write(&file).unwrap();
-    library.unshare(&short);
-    let kept = shared.keys().filter(|hash| has(&mut library, (*hash).clone())).count();
-    assert!((1..shared.len()).contains(&kept), "{kept}: what both begin with");
-    library.give_up();
-    assert!(shared.keys().all(|hash| !has(&mut library, hash.clone())));
 }

@@ -10,7 +10,7 @@ use crate::process::{Node, Place, spec, wait_for};
 use cairn::consensus::params::Params;
 use cairn::p2p::frame;
 use cairn::p2p::kad::{Contact, K, NodeId};
-use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, SERVICE_FULL, TipClaim};
 use cairn::p2p::noise::{HANDSHAKE_BYTES, Identity, MAX_RECORD, MESSAGE_BYTES, Session};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
@@ -267,15 +267,9 @@ impl Attacker {
     fn hello(&self) -> Hello {
         let is_boast = self.mischief == Mischief::Boast;
         let work = if is_boast { Bits(0x0300_0001).target().unwrap().work() } else { Work::ZERO };
-        Hello {
-            version: PROTOCOL_VERSION,
-            genesis: self.params.genesis_hash,
-            services: 1,
-            tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: "/hostile/".to_owned(),
-        }
+        let tip = TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work };
+        let user_agent = "/hostile/".to_owned();
+        Hello { tip, user_agent, ..Hello::new(self.params.genesis_hash, SERVICE_FULL) }
     }
 
     /// As long as an orphan may be, and spends a coin that does not exist.

@@ -12,7 +12,7 @@ use cairn::consensus::params::Params;
 use cairn::mempool::{Limits, Mempool};
 use cairn::miner::template;
 use cairn::p2p::frame;
-use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, MAX_INVENTORY, Message};
 use cairn::p2p::noise::{Identity, Sealer};
 use cairn::p2p::proofs::ProofQuery;
 use cairn::primitives::address;
@@ -21,7 +21,6 @@ use cairn::primitives::block::Block;
 use cairn::primitives::hash::{BlockHash, Txid};
 use cairn::primitives::height::Height;
 use cairn::primitives::keys::{SecretKey, Signature};
-use cairn::primitives::target::Work;
 use cairn::primitives::time::UnixTime;
 use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::runtime::noise;
@@ -165,15 +164,7 @@ impl Attacker {
         let (mut reading, mut writing) = stream.into_split();
         let asking = async {
             let mut sealer = session.sealer;
-            let hello = Hello {
-                version: PROTOCOL_VERSION,
-                genesis: self.genesis,
-                services: 0,
-                tip: TipClaim { height: Height::GENESIS, hash: self.genesis, work: Work::ZERO },
-                bodies_from: Height::GENESIS,
-                listens: Vec::new(),
-                user_agent: "/hostile/".to_owned(),
-            };
+            let hello = Hello { user_agent: "/hostile/".to_owned(), ..Hello::new(self.genesis, 0) };
             say(&mut writing, &mut sealer, &Message::Hello(hello)).await?;
             for number in 0.. {
                 say(&mut writing, &mut sealer, &self.request(number)).await?;

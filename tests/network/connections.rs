@@ -9,13 +9,11 @@ use cairn::mempool::{Limits, Mempool};
 use cairn::p2p::frame::FrameError;
 use cairn::p2p::handshake::HANDSHAKE_TIMEOUT;
 use cairn::p2p::kad::{Contact, NodeId};
-use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, PROTOCOL_VERSION, SERVICE_PAGES, TipClaim};
+use cairn::p2p::message::{Hello, Item, Kind, MAX_INVENTORY, Message, SERVICE_FULL, SERVICE_PAGES};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::ping::PING_TIMEOUT;
 use cairn::p2p::{Ban, Config, Direction, Event, Input, Node, Now, Output, PeerAddr, PeerId, Protocol, Reason, Subnet};
 use cairn::primitives::hash::{BlockHash, Hash256};
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::primitives::time::{MonoTime, UnixTime};
 use cairn::storage::{MemoryStore, Store};
 
@@ -94,16 +92,7 @@ impl Bench {
 }
 
 pub(crate) fn hello() -> Hello {
-    let tip = TipClaim { height: Height::GENESIS, hash: params().genesis_hash, work: Work::ZERO };
-    Hello {
-        version: PROTOCOL_VERSION,
-        genesis: params().genesis_hash,
-        services: 1,
-        tip,
-        bodies_from: Height::GENESIS,
-        listens: Vec::new(),
-        user_agent: "/by hand\u{7}/".to_owned(),
-    }
+    Hello { user_agent: "/by hand\u{7}/".to_owned(), ..Hello::new(params().genesis_hash, SERVICE_FULL) }
 }
 
 impl Bench {

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use cairn::p2p::discovery::ANSWER_BURST;
 use cairn::p2p::kad::{Contact, K, NodeId};
-use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_BRIEF, TipClaim};
+use cairn::p2p::message::{Hello, Message, SERVICE_BRIEF, SERVICE_FULL};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::search::{Found, Outcome};
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerAddr, PeerId, Protocol, Reason};
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::sim::{NetworkConditions, Script, Sim};
 use cairn::storage::{MemoryStore, Store};
 
@@ -128,17 +126,7 @@ fn teller(dial: Option<PeerAddr>, mut tell: impl FnMut(NodeId) -> Option<Vec<Con
     let genesis = params().genesis_hash;
     let mut dialled = BTreeSet::new();
     Box::new(move |_: Now, input: Input| {
-        let tip = TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO };
-        let user_agent = "/teller/".to_owned();
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: 1,
-            tip,
-            bodies_from: Height::GENESIS,
-            listens: vec![PeerAddr::tcp_port(7331)],
-            user_agent,
-        };
+        let hello = Hello { listens: vec![PeerAddr::tcp_port(7331)], ..Hello::new(genesis, SERVICE_FULL) };
         let send = |peer: PeerId, message: Message| vec![Output::Send { peer, frame: message.into() }];
         match input {
             Input::Tick => dial.iter().map(|address| Output::Connect { address: *address, id: None }).collect(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cairn::consensus::error::RuleError;
 use cairn::consensus::params::Params;
-use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Item, MAX_HEADERS, MIN_PROTOCOL_VERSION, Message, SERVICE_FULL, TipClaim};
 use cairn::p2p::misbehaviour::Offence;
 use cairn::p2p::{Command, Config, Direction, Event, Input, Now, Output, PeerAddr, PeerId, Reason};
 use cairn::primitives::amount::Amount;
@@ -23,15 +23,8 @@ use cairn_testkit::Ledger;
 /// A hello that claims more work than any node has.
 pub(crate) fn boast(params: &Params) -> Hello {
     let work = Bits(0x0300_0001).target().unwrap().work();
-    Hello {
-        version: PROTOCOL_VERSION,
-        genesis: params.genesis_hash,
-        services: 1,
-        tip: TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work },
-        bodies_from: Height::GENESIS,
-        listens: Vec::new(),
-        user_agent: "/liar/".to_owned(),
-    }
+    let tip = TipClaim { height: Height::from_u32(1_000_000), hash: BlockHash::of(b"far ahead"), work };
+    Hello { tip, user_agent: "/liar/".to_owned(), ..Hello::new(params.genesis_hash, SERVICE_FULL) }
 }
 
 /// A script that says hello, answers pings, and for the rest does as `answer` says, which is asked after the hello too.

@@ -12,12 +12,10 @@ use cairn::ipld::dagpb::{self, Link};
 use cairn::ipld::{Block, Cid, Codec, HashFunction};
 use cairn::p2p::frame::{self, Decoder};
 use cairn::p2p::kad::NodeId;
-use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, SERVICE_CONTENT, SERVICE_FULL, TipClaim};
+use cairn::p2p::message::{Hello, Message, SERVICE_CONTENT, SERVICE_FULL};
 use cairn::p2p::noise::{Identity, Session};
 use cairn::p2p::wants::{ContentBlock, Have};
 use cairn::p2p::{Command, Event, PeerAddr};
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::runtime::exchange::{FetchError, FetchStatus, Fetches, Part, Wanted};
 use cairn::runtime::{Config, Running, noise};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -93,16 +91,7 @@ async fn peer(to: SocketAddr, secret: u8, blocks: HashMap<Vec<u8>, Vec<u8>>, man
     let identity = Identity::from_secret([secret; 32]);
     let Session { mut sealer, mut opener, .. } = noise::initiate(&mut stream, &identity, None).await.unwrap();
     let mut decoder = Decoder::new(1_000_000);
-    let genesis = params().genesis_hash;
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        genesis,
-        services: SERVICE_FULL | SERVICE_CONTENT,
-        tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-        bodies_from: Height::GENESIS,
-        listens: Vec::new(),
-        user_agent: "/by hand/".to_owned(),
-    };
+    let hello = Hello::new(params().genesis_hash, SERVICE_FULL | SERVICE_CONTENT);
     let mut answers = vec![Message::Hello(hello)];
     let (mut sent, mut buffer) = (0, vec![0; 64 << 10]);
     loop {

@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 use cairn::consensus::params::Params;
 use cairn::p2p::PeerAddr;
 use cairn::p2p::frame::Frame;
-use cairn::p2p::message::{Hello, Message, PROTOCOL_VERSION, TipClaim};
+use cairn::p2p::message::{Hello, Message};
 use cairn::p2p::noise::Identity;
-use cairn::primitives::height::Height;
-use cairn::primitives::target::Work;
 use cairn::runtime::noise;
 use cairn::runtime::webrtc::Dialler;
 use serde_json::{Value, json};
@@ -149,15 +147,7 @@ fn a_page_that_never_reads_is_let_go_and_delays_no_other() {
         let own = Identity::from_secret([1; 32]);
         let mut session = noise::initiate_over(&mut stream, &own, &carrier, None).await.unwrap();
         let genesis = params.genesis_hash;
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: 0,
-            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: "/deaf/".to_owned(),
-        };
+        let hello = Hello::new(genesis, 0);
         let mut sealed = Vec::new();
         let ask = || Message::GetHeaders { locator: vec![genesis], stop: cairn::primitives::hash::BlockHash::ZERO };
         for message in std::iter::once(Message::Hello(hello)).chain((0..8).map(|_| ask())) {

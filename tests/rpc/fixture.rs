@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cairn::chain::Retention;
+use cairn::chain::{Chain, Retention};
 use cairn::consensus::params::{GenesisSpec, Params};
 use cairn::primitives::amount::Amount;
 use cairn::primitives::block::Block;
@@ -18,7 +18,8 @@ use cairn::primitives::tx::{Input, OutPoint, Output, Transaction};
 use cairn::primitives::{address, codec};
 use cairn::rpc::client::{Client, ClientConfig, ClientError};
 use cairn::rpc::{self, RpcServer, Shape, auth, methods};
-use cairn::runtime::{self, Running};
+use cairn::runtime::{self, Running, STORE_DIR};
+use cairn::storage::SledStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -55,6 +56,17 @@ impl Fixture {
     /// Which keeps only some blocks whole.
     pub fn pruning(retention: Retention) -> Self {
         Self::start(GenesisSpec::regtest(), |config| config.retention = retention, |_| ())
+    }
+
+    /// On another network, with what `prepare` does to the chain before the node starts.
+    pub fn prepared(spec: GenesisSpec, prepare: impl FnOnce(&mut Chain)) -> Self {
+        let leave = |config: &mut runtime::Config| {
+            let store = SledStore::open(&config.data_dir.join(STORE_DIR)).unwrap();
+            let mut chain = Chain::open(config.params.clone(), Arc::new(store)).unwrap();
+            prepare(&mut chain);
+            chain.db().store().flush().unwrap();
+        };
+        Self::start(spec, leave, |_| ())
     }
 
     fn start(

@@ -14,6 +14,7 @@ mod holding;
 mod http;
 mod kubo;
 mod links;
+mod loading;
 mod making;
 mod methods;
 mod metrics;

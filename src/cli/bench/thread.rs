@@ -17,12 +17,11 @@ use crate::miner::{kernel, template};
 use crate::p2p::compact::CompactBlock;
 use crate::p2p::frame::Frame;
 use crate::p2p::kad::NodeId;
-use crate::p2p::message::{Hello, Item, Message, PROTOCOL_VERSION, SERVICE_FULL, TipClaim};
+use crate::p2p::message::{Hello, Item, Message, SERVICE_FULL};
 use crate::p2p::{Config, Direction, Input, Node, Now, Output, PeerId, Protocol};
 use crate::primitives::block::Block;
 use crate::primitives::height::Height;
 use crate::primitives::keys::{SecretKey, SignatureCheck};
-use crate::primitives::target::Work;
 use crate::primitives::time::{MonoTime, UnixTime};
 use crate::primitives::tx::Transaction;
 use crate::storage::{SledStore, Store};
@@ -92,16 +91,7 @@ impl Scene {
             mempool.accept(tx.clone(), &chain, now.unix)?;
         }
         let mut bench = Bench { node: Node::new(chain, mempool, Config::default(), now)?, now };
-        let genesis = self.params.genesis_hash;
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services: SERVICE_FULL,
-            tip: TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO },
-            bodies_from: Height::GENESIS,
-            listens: Vec::new(),
-            user_agent: String::new(),
-        };
+        let hello = Hello::new(self.params.genesis_hash, SERVICE_FULL);
         for n in 0..PEERS {
             let address = ([10, 0, n as u8, 1], 7331).into();
             let id = NodeId([n as u8 + 1; 32]);

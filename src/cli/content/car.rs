@@ -56,7 +56,7 @@ pub fn write(store: &ContentReader, root: Cid, output: Option<&Path>, common: &C
     temporary.rename(path).with_context(cannot)?;
     let text = format!("{}: {} with {}", path.display(), counted(blocks, "block"), counted(bytes, "byte"));
     let json = || json!({ "path": path, "root": root, "blocks": blocks, "bytes": bytes });
-    common.print_done(&text, || text.clone(), json)
+    common.print_outcome(&text, json)
 }
 
 fn write_blocks(

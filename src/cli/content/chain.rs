@@ -72,5 +72,5 @@ pub fn write(hash: BlockHash, target: &Path, node: &ClientArgs, common: &Common)
     check_interrupted()?;
     temporary.rename(target).with_context(cannot)?;
     let text = format!("{}: block {hash}, {}", target.display(), counted(bytes.len(), "byte"));
-    common.print_done(&text, || text.clone(), || json!({ "path": target, "hash": hash, "bytes": bytes.len() }))
+    common.print_outcome(&text, || json!({ "path": target, "hash": hash, "bytes": bytes.len() }))
 }

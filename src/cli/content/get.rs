@@ -91,7 +91,7 @@ fn write(args: &Args, target: &Path, store: &ContentReader, common: &Common) -> 
     bar.finish_and_clear();
     let Totals { files, bytes } = made.totals;
     let text = format!("{}: {}, {}", target.display(), counted(files, "file"), counted(bytes, "byte"));
-    common.print_done(&text, || text.clone(), || json!({ "path": target, "cid": cid, "files": files, "bytes": bytes }))
+    common.print_outcome(&text, || json!({ "path": target, "cid": cid, "files": files, "bytes": bytes }))
 }
 
 /// Where what is got is written. The same command twice must not put the second directory into the first.

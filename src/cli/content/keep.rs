@@ -159,7 +159,7 @@ pub fn gc(args: &GcArgs, store: &mut ContentStore, common: &Common) -> anyhow::R
     }
     let text = format!("{} removed, {}", counted(collected.blocks, "block"), counted(collected.bytes, "byte"));
     let json = json!({ "removed": removed, "blocks": collected.blocks, "bytes": collected.bytes });
-    common.print_done(&text, || text.clone(), || json)
+    common.print_outcome(&text, || json)
 }
 
 /// Runs `cairn content verify`.

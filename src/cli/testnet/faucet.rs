@@ -1,12 +1,12 @@
 //! `cairn testnet faucet`: coins from the network's wallet.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::json;
 
 use super::control::Control;
 use super::setup::Layout;
 use crate::cli::console::note;
-use crate::cli::{Common, UsageError, account, wallet};
+use crate::cli::{Common, UsageError, account, genesis, wallet};
 use crate::consensus::params::Params;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
@@ -36,17 +36,11 @@ pub struct Args {
 /// # Errors
 /// If no network runs in the directory, the address or the amount is invalid, or the node refuses.
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
-    let params = params(layout)?;
+    let params = genesis::read_params(&layout.genesis())?;
     let to = address::decode(&params.address_prefix, &args.address)?;
     let payment = pay(layout, &params, to, args.amount)?;
     note(format_args!("{} to {}, fee {}", args.amount.in_coins(), args.address, payment.fee));
     common.print_payment(&payment.txid, || json!({ "txid": payment.txid, "amount": args.amount, "fee": payment.fee }))
-}
-
-fn params(layout: &Layout) -> anyhow::Result<Params> {
-    let path = layout.genesis();
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    Params::from_json(&text).with_context(|| format!("{} is not valid", path.display()))
 }
 
 fn pay(layout: &Layout, params: &Params, to: PublicKey, amount: Amount) -> anyhow::Result<Payment> {
@@ -65,5 +59,5 @@ fn pay(layout: &Layout, params: &Params, to: PublicKey, amount: Amount) -> anyho
 pub fn work(layout: &Layout, to: PublicKey, amount: Amount) -> anyhow::Result<Txid> {
     let is_encrypted = Wallet::open(&layout.wallet())?.is_encrypted();
     ensure!(!is_encrypted, "the network's wallet is encrypted: pay from it with `cairn testnet faucet`");
-    Ok(pay(layout, &params(layout)?, to, amount)?.txid)
+    Ok(pay(layout, &genesis::read_params(&layout.genesis())?, to, amount)?.txid)
 }

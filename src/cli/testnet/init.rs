@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::setup::{self, ADDRESS_PREFIX, Layout, Pace};
 use crate::cli::Common;
-use crate::consensus::params::Params;
+use crate::cli::genesis::read_params_if_there;
 use crate::primitives::address;
 use crate::primitives::amount::Amount;
 use crate::runtime::unix_now;
@@ -43,9 +43,7 @@ pub struct Args {
 pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let (path, file) = (layout.genesis(), args.file.clone().unwrap_or_else(|| layout.wallet()));
     let (genesis, wallet) = (path.display(), file.display());
-    let (params, paid) = if path.exists() {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {genesis}"))?;
-        let params = Params::from_json(&text).with_context(|| format!("{genesis} is not valid"))?;
+    let (params, paid) = if let Some(params) = read_params_if_there(&path)? {
         if !file.exists() {
             bail!(
                 "{genesis} exists, but {wallet}, the wallet that it pays, does not: for a new network, remove {genesis} too"

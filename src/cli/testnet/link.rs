@@ -87,9 +87,8 @@ pub fn run(args: &Args, common: &Common, layout: &Layout) -> anyhow::Result<()> 
         ),
     };
     let text = format!("node-{a} — node-{b}: {how}");
-    common.print_done(
+    common.print_outcome(
         &text,
-        || text.clone(),
         || json!({ "nodes": [format!("node-{a}"), format!("node-{b}")], "cut": cut, "ends": ends }),
     )
 }

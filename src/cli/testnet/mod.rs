@@ -32,8 +32,8 @@ use self::network::Network;
 use self::screen::{Input, Screen};
 use self::setup::{BLOCK_TIME_SECS, Layout, MAX_BASE_PORT, MAX_NODES, Settings};
 use super::console::Console;
-use super::{Common, UsageError, start_threads};
-use crate::consensus::params::{Params, Retarget};
+use super::{Common, UsageError, genesis, start_threads};
+use crate::consensus::params::Retarget;
 use crate::primitives::amount::counted;
 use crate::primitives::height::Height;
 use crate::rpc::{Answer, Request};
@@ -204,14 +204,8 @@ pub fn log_file(args: &Args, common: &Common) -> anyhow::Result<Option<File>> {
 /// The network's settings: as given, else as the last time, else the defaults; and the block interval in seconds.
 fn settings(args: &Args, layout: &Layout) -> anyhow::Result<(Settings, u32)> {
     let kept = Settings::read(layout)?;
-    let made = match std::fs::read_to_string(layout.genesis()) {
-        Ok(text) => {
-            let params = Params::from_json(&text).with_context(|| layout.genesis().display().to_string())?;
-            Some(if params.retarget == Retarget::None { 0 } else { params.target_spacing_secs })
-        }
-        // Another error will recur when the file is needed.
-        Err(_) => None,
-    };
+    let made = genesis::read_params_if_there(&layout.genesis())?;
+    let made = made.map(|params| if params.retarget == Retarget::None { 0 } else { params.target_spacing_secs });
     let block_time = made.or(args.block_time).unwrap_or(BLOCK_TIME_SECS);
     if let Some(asked) = args.block_time.filter(|asked| *asked != block_time) {
         bail!("--block-time is {asked}, but this network was made with {block_time}: choose another --data-dir");

@@ -12,7 +12,8 @@ use super::board::{Counts, Row};
 use super::control::{Control, name_of};
 use super::links::{Action, LinkState, Links};
 use super::setup::{self, ADDRESS_PREFIX, Layout, MAX_NODES, Pace, Settings};
-use super::{faucet, fork, snapshot};
+use super::{faucet, fork};
+use crate::cli::genesis;
 use crate::consensus::params::Params;
 use crate::p2p::{Command, PeerAddr};
 use crate::primitives::address;
@@ -69,7 +70,6 @@ impl Network {
         let funded = setup::open_wallet(&layout.wallet(), seed, "wallet")?.newest_key();
         let pace = Pace { block_time, threads: usize::from(miners) * usize::from(threads), is_seeded: seed.is_some() };
         let params = Arc::new(open_genesis(layout, funded, pace).await?);
-        snapshot::forget_all(layout)?;
         setup::point_to_first_node(layout, &[COOKIE_FILE, ADDRESS_FILE])?;
         let connections = descriptors::connections_of(&Config::new(&layout.dir, params.clone()));
         descriptors::reserve_for(usize::from(count) * (connections + rpc::Limits::default().connections));
@@ -90,7 +90,8 @@ impl Network {
                 return Err(error.context(format!("node-{number} does not start")));
             }
         }
-        let finished = match network.serve(layout).await {
+        let snapshots = network.snapshots.clone();
+        let finished = match network.serve(&mut snapshots.hold().await, layout).await {
             Ok(()) => settings.write(layout),
             Err(error) => Err(error),
         };
@@ -144,8 +145,8 @@ impl Network {
     }
 
     /// Answers calls about each node that has no server yet, and about the links of all of them.
-    async fn serve(&mut self, layout: &Layout) -> anyhow::Result<()> {
-        self.show();
+    async fn serve(&mut self, held: &mut HeldSnapshots<'_>, layout: &Layout) -> anyhow::Result<()> {
+        self.show(held, layout);
         for place in 0..self.nodes.len() {
             let node = &self.nodes[place];
             if node.server.is_some() {
@@ -168,10 +169,12 @@ impl Network {
         Ok(())
     }
 
-    /// Tells the servers which nodes there are.
-    fn show(&self) {
+    /// Tells the servers which nodes there are, and the snapshots which wallets.
+    fn show(&self, held: &mut HeldSnapshots<'_>, layout: &Layout) {
         let shown = self.nodes.iter().map(|node| (node.name.clone(), node.running.handle().clone()));
         self.shown.set(shown.collect());
+        let miners = self.nodes.iter().map(|node| layout.miner_wallet(node.number));
+        held.keep_files(std::iter::once(layout.wallet()).chain(miners).collect());
     }
 
     /// The port for peers of node `number`; its RPC port is the next.
@@ -191,10 +194,6 @@ impl Network {
             }
             Request::Add { forget_snapshots } => self.grow(forget_snapshots, layout).await,
             Request::Remove { name, forget_snapshots } => self.shrink(&name, forget_snapshots, layout).await,
-            Request::KeepWallets(name) => snapshot::keep_wallets(layout, &self.numbers(), &name).map(|()| Value::Null),
-            Request::RestoreWallets(name) => {
-                snapshot::restore_wallets(layout, &self.numbers(), &name).map(|()| Value::Null)
-            }
         };
         // A caller that has left learns nothing.
         let _ = answer.send(told(done));
@@ -212,29 +211,40 @@ impl Network {
         Ok(self.nodes.iter().map(|node| node.running.handle().clone()).collect())
     }
 
-    /// Adds a node, with the lowest number that is free.
-    async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
+    /// Waits for the snapshots, which a change of the nodes loses. Fails if there are some that are not given up.
+    async fn hold<'a>(&self, snapshots: &'a Snapshots, forget_snapshots: bool) -> anyhow::Result<HeldSnapshots<'a>> {
         // A snapshot that is being taken waits for a node that is paused, and this would wait for it.
         self.all_running()?;
+        let held = snapshots.hold().await;
+        let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
+        ensure!(
+            forget_snapshots || names.is_empty(),
+            "this network has snapshots, which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up {}",
+            names.join(", ")
+        );
+        Ok(held)
+    }
+
+    /// Adds a node, with the lowest number that is free.
+    async fn grow(&mut self, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
         let snapshots = self.snapshots.clone();
-        let mut held = snapshots.hold().await;
-        check_given_up(&held, forget_snapshots)?;
+        let mut held = self.hold(&snapshots, forget_snapshots).await?;
         let numbers = self.numbers();
         let free = (1..=usize::from(MAX_NODES)).find(|number| !numbers.contains(number));
         let number = free.with_context(|| format!("there are {MAX_NODES} nodes, the most there can be"))?;
         let before = self.all_running()?;
         self.start_node(layout, number, 0, false).await?;
-        if let Err(error) = self.serve(layout).await {
+        if let Err(error) = self.serve(&mut held, layout).await {
             let place = self.nodes.iter().position(|node| node.number == number);
             let node = place.map(|place| self.nodes.remove(place));
-            self.show();
+            self.show(&mut held, layout);
             if let Some(node) = node {
                 // The first error matters more.
                 let _ = node.stop().await;
             }
             return Err(error);
         }
-        forget(&mut held, &before, layout).await?;
+        held.forget_all(&before).await?;
         self.keep_settings(layout)?;
         let node = self.nodes.iter().find(|node| node.number == number).context("the node is gone")?;
         let rpc = node.server.as_ref().map(RpcServer::url);
@@ -243,17 +253,14 @@ impl Network {
 
     /// Removes a node. The first stays: it is the one that commands call.
     async fn shrink(&mut self, name: &str, forget_snapshots: bool, layout: &Layout) -> anyhow::Result<Value> {
-        // As in `grow`.
-        self.all_running()?;
         let snapshots = self.snapshots.clone();
-        let mut held = snapshots.hold().await;
-        check_given_up(&held, forget_snapshots)?;
+        let mut held = self.hold(&snapshots, forget_snapshots).await?;
         let place = self.nodes.iter().position(|node| node.name == name);
         let place = place.with_context(|| format!("there is no node {name:?}"))?;
         ensure!(place > 0, "{name} stays, since commands call it");
-        forget(&mut held, &self.all_running()?, layout).await?;
+        held.forget_all(&self.all_running()?).await?;
         let mut node = self.nodes.remove(place);
-        self.show();
+        self.show(&mut held, layout);
         // From now on snapshots are of the other nodes.
         drop(held);
         if let Some(server) = node.server.take() {
@@ -413,23 +420,6 @@ impl Member {
     }
 }
 
-/// Fails if snapshots would be lost that are not given up.
-fn check_given_up(held: &HeldSnapshots<'_>, forget_snapshots: bool) -> anyhow::Result<()> {
-    let names: Vec<String> = held.names().map(|name| format!("{name:?}")).collect();
-    ensure!(
-        forget_snapshots || names.is_empty(),
-        "this network has snapshots, which do not fit other nodes: forget_snapshots (--forget-snapshots) gives up {}",
-        names.join(", ")
-    );
-    Ok(())
-}
-
-/// Forgets the snapshots of these nodes: none fits the network once they are others.
-async fn forget(held: &mut HeldSnapshots<'_>, handles: &[Handle], layout: &Layout) -> anyhow::Result<()> {
-    held.forget_all(handles).await?;
-    snapshot::forget_all(layout)
-}
-
 /// A node's port is not to be had: `--base-port` decides on it, and not the option of `cairn node`.
 fn taken(name: &str, address: SocketAddr, source: &io::Error) -> anyhow::Error {
     anyhow!(
@@ -464,16 +454,13 @@ async fn serve_fork(layout: Layout, depth: u32, mut answer: Answer) {
 /// The network's parameters, created if missing.
 async fn open_genesis(layout: &Layout, funded: PublicKey, pace: Pace) -> anyhow::Result<Params> {
     let path = layout.genesis();
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Params::from_json(&text).with_context(|| format!("{} is not valid", path.display())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let making = move || setup::new_genesis(&funded, pace, unix_now());
-            let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
-            setup::write_whole(&path, &params.spec.to_json())?;
-            Ok(params)
-        }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    if let Some(params) = genesis::read_params_if_there(&path)? {
+        return Ok(params);
     }
+    let making = move || setup::new_genesis(&funded, pace, unix_now());
+    let params = tokio::task::spawn_blocking(making).await.context("genesis was not made")??;
+    setup::write_whole(&path, &params.spec.to_json())?;
+    Ok(params)
 }
 
 /// A port of this machine that others do not reach.

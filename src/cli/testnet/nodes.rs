@@ -75,7 +75,7 @@ fn switch(
     // Over a server of the process, which answers for paused nodes too.
     let changed: bool = call(control.node(0), method, &[json!(name)])?;
     let text = if changed { format!("{name}: {state}") } else { format!("{name}: {state} already") };
-    common.print_done(&text, || text.clone(), || json!({ "name": name, "state": state, "changed": changed }))
+    common.print_outcome(&text, || json!({ "name": name, "state": state, "changed": changed }))
 }
 
 /// Runs `cairn testnet add`.
@@ -87,7 +87,7 @@ pub fn add(args: ChangeArgs, common: &Common, layout: &Layout) -> anyhow::Result
     let changed: Changed = call(control.node(0), "addtestnode", &[json!(args.forget_snapshots)])?;
     let (address, rpc) = (changed.address.clone().unwrap_or_default(), changed.rpc.clone().unwrap_or_default());
     let text = format!("{}: peers at {address}, RPC at {rpc}", changed.name);
-    common.print_done(&text, || text.clone(), || json!(changed))
+    common.print_outcome(&text, || json!(changed))
 }
 
 /// Runs `cairn testnet remove`.
@@ -100,5 +100,5 @@ pub fn remove(args: &RemoveArgs, common: &Common, layout: &Layout) -> anyhow::Re
     let params = [json!(name), json!(args.change.forget_snapshots)];
     let changed: Changed = call(control.node(0), "removetestnode", &params)?;
     let text = format!("{}: removed", changed.name);
-    common.print_done(&text, || text.clone(), || json!(changed))
+    common.print_outcome(&text, || json!(changed))
 }

@@ -68,11 +68,6 @@ impl Layout {
         self.dir.join("testnet.json")
     }
 
-    /// Copies of the wallets for each snapshot of the running network.
-    pub fn snapshots(&self) -> PathBuf {
-        self.dir.join("snapshots")
-    }
-
     /// Logs, when the terminal shows the table.
     pub fn log(&self) -> PathBuf {
         self.dir.join("testnet.log")

@@ -11,10 +11,9 @@ use super::control::{Control, name_of};
 use super::saved::{self, Manifest, Saved, SavedNode};
 use super::setup::{self, Layout, Settings};
 use crate::chain::Chain;
-use crate::cli::Common;
 use crate::cli::client::call;
 use crate::cli::temporary::{Temporary, check_interrupted};
-use crate::consensus::params::Params;
+use crate::cli::{Common, genesis};
 use crate::primitives::amount::counted;
 use crate::primitives::codec;
 use crate::primitives::hash::BlockHash;
@@ -146,11 +145,7 @@ fn report(path: &Path, manifest: &Manifest, common: &Common) -> anyhow::Result<(
     let (nodes, chains) = (manifest.nodes.len(), manifest.chains.len());
     let agreement = if chains == 1 { String::new() } else { format!(", which have {chains} different chains") };
     let text = format!("{}: {}{agreement}, height {highest}", path.display(), counted(nodes, "node"));
-    common.print_done(
-        &text,
-        || text.clone(),
-        || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }),
-    )
+    common.print_outcome(&text, || json!({ "file": path, "nodes": nodes, "chains": chains, "height": highest }))
 }
 
 /// A chain to be written: where from, and its blocks' hashes from height 1 on.
@@ -167,8 +162,7 @@ fn write(
     source: impl Fn(usize, usize) -> anyhow::Result<Source>,
 ) -> anyhow::Result<Manifest> {
     ensure!(!numbers.is_empty(), "the network in {} was never started", layout.dir.display());
-    let genesis = read(&layout.genesis())?;
-    let params = Params::from_json(&genesis).with_context(|| layout.genesis().display().to_string())?;
+    let params = genesis::read_params(&layout.genesis())?;
     let (mut sources, mut branches, mut nodes) = (Vec::new(), Vec::<Branch>::new(), Vec::new());
     for (index, number) in numbers.iter().copied().enumerate() {
         let named = || name_of(number);
@@ -208,27 +202,25 @@ fn write(
     Ok(manifest)
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
 /// A file's JSON, unchanged.
 fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
-    RawValue::from_string(read(path)?.trim().to_owned()).with_context(|| format!("{} is not JSON", path.display()))
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    RawValue::from_string(text.trim().to_owned()).with_context(|| format!("{} is not JSON", path.display()))
 }
 
 /// Runs `cairn testnet load`.
 ///
 /// # Errors
-/// If the file is invalid, the directory is not empty, or a block is invalid. The directory is then not created.
+/// If the file is invalid, the directory is not empty, a block is invalid, or a signal comes. The directory is then not
+/// created.
 pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let dir = layout.dir.display();
-    match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
+    let is_there = match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
         Ok(true) => bail!("{dir} is not empty: choose another directory with --data-dir"),
-        Ok(false) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Ok(false) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
         Err(error) => return Err(error).with_context(|| format!("cannot read {dir}")),
-    }
+    };
     ensure!(
         !args.file.is_dir(),
         "{file} is a directory: load takes a file that `cairn testnet save` wrote; a network's own directory is started with \
@@ -236,17 +228,18 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
         file = args.file.display()
     );
     let mut saved = Saved::open(&args.file)?;
-    let mut partial = layout.dir.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Layout { dir: PathBuf::from(partial) };
-    ensure!(!partial.dir.exists(), "{} exists, perhaps from an interrupted load: remove it", partial.dir.display());
-    let loaded = unpack(&mut saved, &partial)
-        .and_then(|()| std::fs::rename(&partial.dir, &layout.dir).with_context(|| format!("cannot make {dir}")));
-    if loaded.is_err() {
-        // Removes the partial network.
-        let _ = std::fs::remove_dir_all(&partial.dir);
+    let cannot = || format!("cannot make {dir}");
+    if is_there {
+        // An empty directory gives way to the network's.
+        std::fs::remove_dir(&layout.dir).with_context(cannot)?;
     }
-    loaded.with_context(|| format!("{} cannot be loaded", args.file.display()))?;
+    if let Some(above) = layout.dir.parent() {
+        private_file::create_dir(above).with_context(cannot)?;
+    }
+    let temporary = Temporary::beside(&layout.dir)?;
+    unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })
+        .and_then(|()| temporary.rename(&layout.dir).with_context(cannot))
+        .with_context(|| format!("{} cannot be loaded", args.file.display()))?;
     report(&layout.dir, &saved.manifest, common)
 }
 
@@ -271,6 +264,7 @@ fn unpack(saved: &mut Saved, layout: &Layout) -> anyhow::Result<()> {
     for (index, count) in saved.manifest.chains.clone().into_iter().enumerate() {
         let mut reader = saved.next_chain()?;
         for height in 1..=count {
+            check_interrupted()?;
             let block = reader.next_block()?;
             let block = block.with_context(|| format!("chain {index} ends before its block {height}"))?;
             for (chain, _) in chains.iter_mut().zip(&owners).filter(|(_, owner)| **owner == index) {

@@ -69,7 +69,7 @@ pub fn watch(given: &[String], path: &Path, params: &Params, common: &Common) ->
     let wallet = Wallet::watch(path, &keys.collect::<Result<Vec<_>, _>>()?)?;
     let count = counted(wallet.keys().len(), "address");
     let done = format!("the wallet {} watches {count}", path.display());
-    common.print_done(&done, || done.clone(), || json!({ "wallet": path, "addresses": addresses(&wallet, params) }))
+    common.print_outcome(&done, || json!({ "wallet": path, "addresses": addresses(&wallet, params) }))
 }
 
 /// Writes the file of a payment that is not signed.
@@ -179,5 +179,5 @@ fn write(
     write_file(path, text.as_bytes())?;
     let done = format!("{}: the payment {state}", path.display());
     let missing = file.unsigned(&params.genesis_hash);
-    common.print_done(&done, || done.clone(), || json!({ "file": path, "missing_signatures": missing }))
+    common.print_outcome(&done, || json!({ "file": path, "missing_signatures": missing }))
 }

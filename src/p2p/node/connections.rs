@@ -14,13 +14,11 @@ use crate::p2p::eviction::{self, Candidate};
 use crate::p2p::interface::{Event, Output, Reason};
 use crate::p2p::kad::{Contact, NodeId};
 use crate::p2p::message::{
-    Hello, Message, PROTOCOL_VERSION, SERVICE_ARCHIVE, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT,
-    SERVICE_FULL, SERVICE_PAGES, SERVICE_PRUNED, SERVICE_STATE, TipClaim,
+    Hello, Message, SERVICE_ARCHIVE, SERVICE_BRIEF, SERVICE_CHAIN_PROOFS, SERVICE_CONTENT, SERVICE_FULL, SERVICE_PAGES,
+    SERVICE_PRUNED, SERVICE_STATE, TipClaim,
 };
 use crate::p2p::peer_addr::PeerAddr;
 use crate::p2p::peers::Peer;
-use crate::primitives::height::Height;
-use crate::primitives::target::Work;
 
 impl Node {
     pub(super) fn connected(
@@ -135,20 +133,18 @@ impl Node {
     fn send_hello(&mut self, peer: PeerId) {
         let (tip, genesis) = (self.chain.tip(), self.chain.params().genesis_hash);
         // A feeler disconnects soon, so do not advertise blocks.
-        let (services, tip) = match self.peering.peers.get(peer) {
-            Some(peer) if peer.brief && peer.direction == Direction::Outbound => {
-                (SERVICE_BRIEF, TipClaim { height: Height::GENESIS, hash: genesis, work: Work::ZERO })
+        let offer = match self.peering.peers.get(peer) {
+            Some(peer) if peer.brief && peer.direction == Direction::Outbound => Hello::new(genesis, SERVICE_BRIEF),
+            _ => {
+                let tip = TipClaim { height: tip.height, hash: tip.hash, work: tip.work };
+                Hello { tip, ..Hello::new(genesis, self.services()) }
             }
-            _ => (self.services(), TipClaim { height: tip.height, hash: tip.hash, work: tip.work }),
         };
         let hello = Hello {
-            version: PROTOCOL_VERSION,
-            genesis,
-            services,
-            tip,
             bodies_from: self.chain.kept_from(),
             listens: self.config.listens.clone(),
             user_agent: self.config.user_agent.clone(),
+            ..offer
         };
         self.out.send(peer, Message::Hello(hello));
     }

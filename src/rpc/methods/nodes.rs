@@ -1,7 +1,6 @@
 //! The nodes of this process: pause one and let it go on; and what the program that runs a network of them does: add one and
 //! remove one, cause a reorganisation, and pay from its wallet.
 
-use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{Access, Method, Outcome};
@@ -10,7 +9,7 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, Param, optional, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
-use crate::rpc::operator::{Operator, Request};
+use crate::rpc::operator::Request;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::Handle;
@@ -125,14 +124,10 @@ async fn send_coins(api: Api, args: Args) -> Outcome {
 /// Asks the program that runs this network.
 async fn request(api: Api, what: Request) -> Outcome {
     let alone = || RpcError::new(Code::Misc, "this needs a network that cairn testnet runs");
-    let operator = api.operator.as_ref().ok_or_else(alone)?;
-    Ok(Reply::of(&ask(operator, what).await?))
-}
-
-/// Asks the program that runs the network behind `operator`.
-pub(super) async fn ask(operator: &Operator, what: Request) -> Result<Value, RpcError> {
     let gone = || RpcError::new(Code::Misc, "the network is stopping");
+    let operator = api.operator.as_ref().ok_or_else(alone)?;
     let (answer, answered) = oneshot::channel();
     operator.send((what, answer)).await.map_err(|_| gone())?;
-    answered.await.map_err(|_| gone())?.map_err(|reason| RpcError::new(Code::Misc, reason))
+    let answer = answered.await.map_err(|_| gone())?;
+    Ok(Reply::of(&answer.map_err(|reason| RpcError::new(Code::Misc, reason))?))
 }

@@ -9,7 +9,6 @@ use crate::rpc::Api;
 use crate::rpc::args::{Args, Kind, required};
 use crate::rpc::error::{Code, RpcError};
 use crate::rpc::jsonrpc::Reply;
-use crate::rpc::operator::Request;
 use crate::rpc::results;
 use crate::rpc::schema::Shape;
 use crate::runtime::{Handle, NetworkSnapshotError, Reverted};
@@ -83,17 +82,13 @@ fn nodes(api: &Api) -> Result<Vec<Handle>, RpcError> {
 fn refused(error: NetworkSnapshotError) -> RpcError {
     match error {
         NetworkSnapshotError::Stopped(stopped) => stopped.into(),
-        NetworkSnapshotError::Node(error) => RpcError::new(Code::Misc, error.to_string()),
+        error => RpcError::new(Code::Misc, error.to_string()),
     }
 }
 
 async fn take(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
     api.snapshots.hold().await.take(&nodes(&api)?, name).await.map_err(refused)?;
-    // The snapshots are no longer held here: the network may wait for them before it answers.
-    if let Some(operator) = &api.operator {
-        super::nodes::ask(operator, Request::KeepWallets(name.to_owned())).await?;
-    }
     Ok(Reply::null())
 }
 
@@ -109,10 +104,6 @@ async fn revert(api: Api, args: Args) -> Outcome {
     let name = name(&args)?;
     let reverted = api.snapshots.hold().await.revert(&nodes(&api)?, name).await;
     let Reverted { ends, missing, took } = reverted.map_err(refused)?;
-    // As in `take`.
-    if let Some(operator) = &api.operator {
-        super::nodes::ask(operator, Request::RestoreWallets(name.to_owned())).await?;
-    }
     Ok(Reply::of(&Answer { link_ends: ends, missing, milliseconds: took.as_secs_f64() * 1e3 }))
 }
 

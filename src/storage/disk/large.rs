@@ -21,8 +21,8 @@ use siphasher::sip::SipHasher13;
 
 use super::sled::Tree;
 use crate::primitives::height::Height;
-use crate::storage::StoreError;
 use crate::storage::compact::{number, put_number};
+use crate::storage::{StoreError, private_file};
 
 /// Length from which on a segment takes no further value: a pruned chain leaves at most about this much behind.
 pub(super) const SEGMENT_BYTES: u32 = 16 << 20;
@@ -300,12 +300,9 @@ impl LargeValues {
         let done: Vec<u32> = tail.heights.extract_if(.., is_done).map(|(segment, _)| segment).collect();
         drop(tail);
         for segment in done {
-            match fs::remove_file(self.path(segment)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(failed(&self.path(segment), &error));
-                }
-                _ => tree.remove(&height_key(segment))?,
-            }
+            let path = self.path(segment);
+            private_file::remove(&path).map_err(|error| failed(&path, &error))?;
+            tree.remove(&height_key(segment))?;
             self.files().retain(|(open, _)| *open != segment);
         }
         Ok(())

@@ -12,10 +12,13 @@ use super::pages::PAGE_BYTES;
 /// The bytes of a page.
 pub(super) type PageBytes = Arc<Vec<u8>>;
 
+/// The page that was read last of those with one slot.
+type Kept = Option<(Extent, PageBytes)>;
+
 /// The pages, of [`PAGE_BYTES`] at most each.
 #[derive(Debug)]
 pub(super) struct PageCache {
-    slots: Box<[Mutex<Option<(Extent, PageBytes)>>]>,
+    slots: Box<[Mutex<Kept>]>,
 }
 
 impl PageCache {
@@ -37,7 +40,7 @@ impl PageCache {
         }
     }
 
-    fn slot(&self, extent: Extent) -> MutexGuard<'_, Option<(Extent, PageBytes)>> {
+    fn slot(&self, extent: Extent) -> MutexGuard<'_, Kept> {
         // Places are multiples of a page's length often enough for the remainder alone to share few slots: they are mixed first.
         let mixed = u64::from(extent.unit()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let slot = (mixed * self.slots.len() as u64) >> 32;

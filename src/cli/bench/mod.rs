@@ -77,7 +77,7 @@ enum BenchCommand {
     /// Measure a node that is started again with a long chain: memory, time to the first answer, disk
     Restart(long_chain::Args),
     /// Measure the store's batches, single writes and reads, compared with plain sled
-    Store,
+    Store(store::Args),
     /// Measure how full blocks are connected on the disk, and how time, memory and disk grow; takes a minute or two
     Connect,
     /// Measure how long the root over all coins takes, once an epoch
@@ -137,7 +137,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<()> {
         BenchCommand::Relay(args) => relay::run(args)?,
         BenchCommand::Start(args) => start::run(args)?,
         BenchCommand::Restart(args) => restart::run(args)?,
-        BenchCommand::Store => store::run()?,
+        BenchCommand::Store(args) => store::run(args)?,
         BenchCommand::Connect => connect::run()?,
         BenchCommand::Epochs(args) => epochs::run(args)?,
         BenchCommand::Load => load::run()?,

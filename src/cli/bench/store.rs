@@ -11,22 +11,32 @@ use super::{Figure, shortest};
 use crate::primitives::hash::Hash256;
 use crate::storage::{Batch, SledStore, Store};
 
-/// Entries that stay, like unspent coins.
-const LIVE: u32 = 100_000;
 /// Entries that a batch puts, and as many old ones that it removes: a block of 2,000 payments.
 const CHANGES: u32 = 2_000;
-/// Batches of a run, which ends with everything on the disk.
-const BATCHES: u32 = 10;
+/// Most batches of a run, which ends with everything on the disk.
+const BATCHES: u32 = 100;
 const ROUNDS: u32 = 4;
 const READS: u32 = 20_000;
 
-pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Args {
+    /// Entries that stay, like unspent coins; the reference keeps up to 2 GB of them in memory
+    #[arg(long, value_name = "N", default_value = "100000", value_parser = clap::value_parser!(u32).range(10_000..=50_000_000))]
+    entries: u32,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
+    let entries = args.entries.next_multiple_of(CHANGES);
+    // A fifth of the entries gives way in a run.
+    let batches = (entries / 5 / CHANGES).clamp(1, BATCHES);
+    let next = |end: &mut u32| next(end, batches, entries);
     let open = |dir: &Scratch| SledStore::open(dir.path()).context("opening a store");
     let dirs = [Scratch::new()?, Scratch::new()?, Scratch::new()?, Scratch::new()?];
     let [batched, single] = [open(&dirs[0])?, open(&dirs[1])?];
     let sled = |dir: &Scratch| sled::open(dir.path()).context("opening sled");
     let [sled_batched, sled_single] = [sled(&dirs[2])?, sled(&dirs[3])?];
-    for n in (0..LIVE).step_by(CHANGES as usize) {
+    for n in (0..entries).step_by(CHANGES as usize) {
         for store in [&batched, &single] {
             store.commit(batch(n..n + CHANGES, 0..0))?;
         }
@@ -39,7 +49,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     single.flush()?;
 
     // A failed write shows in the reads below.
-    let mut rounds = [LIVE; 4];
+    let mut rounds = [entries; 4];
     let [a, b, c, d] = &mut rounds;
     let times = shortest(
         ROUNDS,
@@ -83,11 +93,11 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
         ],
     );
     let micros = |time: Duration, n: u32| time.as_secs_f64() * 1e6 / f64::from(n);
-    let write: Vec<f64> = times.iter().map(|time| micros(*time, 2 * CHANGES * BATCHES)).collect();
+    let write: Vec<f64> = times.iter().map(|time| micros(*time, 2 * CHANGES * batches)).collect();
 
     let end = rounds[0];
     // A step with no factor in common with their number, so that all are asked for, in no order.
-    let keys: Vec<Vec<u8>> = (0..READS).map(|n| key(end - LIVE + n.wrapping_mul(7_919) % LIVE)).collect();
+    let keys: Vec<Vec<u8>> = (0..READS).map(|n| key(end - entries + n.wrapping_mul(7_919) % entries)).collect();
     let mut missing = 0;
     let reads = shortest(
         ROUNDS,
@@ -98,7 +108,7 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
     );
     anyhow::ensure!(missing == 0, "{missing} of the entries written are not there");
     let read: Vec<f64> = reads.iter().map(|time| micros(*time, READS)).collect();
-    let bytes = |n: u64| n as f64 / f64::from(LIVE);
+    let bytes = |n: u64| n as f64 / f64::from(entries);
     let (ours, sleds) = (bytes(batched.bytes_on_disk()), bytes(sled_batched.size_on_disk()?));
 
     let name = |text: &str| text.to_owned();
@@ -111,9 +121,9 @@ pub(super) fn run() -> anyhow::Result<(String, Vec<Figure>)> {
         Figure::cost(name("bytes on the disk for an entry; sled's batches"), ours, "bytes", sleds),
     ];
     let about = format!(
-        "The store: {LIVE} entries of 86 bytes stay, and batches put {CHANGES} and remove the {CHANGES} oldest; {BATCHES} of them, \
-         and then\nall is on the disk. The reference is named after the semicolon; sled keeps 1 GB in memory, the store 16 MB of \
-         pages.\nsled's flush does not sync its file, the store's does."
+        "The store: {entries} entries of 86 bytes stay, and batches put {CHANGES} and remove the {CHANGES} oldest; {batches} of \
+         them, and then\nall is on the disk. The reference is named after the semicolon; sled keeps 1 GB in memory, the store \
+         8 MB of pages,\nand 16 MB of where they are. sled's flush does not sync its file, the store's does."
     );
     Ok((about, figures))
 }
@@ -128,13 +138,13 @@ fn key(n: u32) -> Vec<u8> {
     [&b"C"[..], Hash256::of(&n.to_le_bytes()).as_bytes(), &[0; 4]].concat()
 }
 
-/// The ranges that the next run's batches put and remove.
-fn next(end: &mut u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> {
+/// The ranges that the batches of the next run put and remove, where `entries` stay.
+fn next(end: &mut u32, batches: u32, entries: u32) -> impl Iterator<Item = (Range<u32>, Range<u32>)> + use<> {
     let start = *end;
-    *end += BATCHES * CHANGES;
-    (0..BATCHES).map(move |n| {
+    *end += batches * CHANGES;
+    (0..batches).map(move |n| {
         let made = start + n * CHANGES;
-        (made..made + CHANGES, made - LIVE..made - LIVE + CHANGES)
+        (made..made + CHANGES, made - entries..made - entries + CHANGES)
     })
 }
 

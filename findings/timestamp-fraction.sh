@@ -87,6 +87,6 @@ for at in range(10):
 assert shown == sorted(set(shown)) and any(time.microsecond for time in shown)
 assert all(abs(one - time) <= datetime.timedelta(microseconds=1) for one, time in zip(other, shown))
 assert client == [time.replace(microsecond=0) for time in shown]
-print(f"{len(set(shown))} times, of which rfc3161-client has {len(set(client))}")
+print(f"{len(set(shown))} times; rfc3161-client has {len(set(client))}")
 assert len(set(client)) < 10
 PYTHON

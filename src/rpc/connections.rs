@@ -5,7 +5,7 @@
 //! stranger's, so that the owner's call, or a probe of `/health`, always finds a place.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Connections {
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut table = self.table();
         if table.records.len() >= self.most {
-            let idle = table.records.iter().filter(|(_, record)| record.busy.load(Relaxed) == 0);
+            let idle = table.records.iter().filter(|(_, record)| record.busy.load(Acquire) == 0);
             let idlest = idle.min_by_key(|(_, record)| (record.owner.load(Relaxed), record.since.load(Relaxed)));
             let number = idlest.map(|(number, _)| *number)?;
             table.close(number);
@@ -190,7 +190,8 @@ pub(super) struct Busy(Place);
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.touch();
-        self.0.0.record.busy.fetch_sub(1, Relaxed);
+        // What sees the connection idle sees since when.
+        self.0.0.record.busy.fetch_sub(1, Release);
     }
 }
 

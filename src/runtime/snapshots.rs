@@ -150,7 +150,7 @@ impl HeldSnapshots<'_> {
     /// closed first and made again last, so that no node tells another what both should forget.
     ///
     /// # Errors
-    /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown.
+    /// [`NetworkSnapshotError`]; nothing has changed if the name is unknown, and all but files if one cannot be written.
     pub async fn revert(&mut self, nodes: &[Handle], name: &str) -> Result<Reverted, NetworkSnapshotError> {
         let start = Instant::now();
         let Kept { by_name, .. } = &mut *self.0;
@@ -161,11 +161,15 @@ impl HeldSnapshots<'_> {
             stop.await;
         }
         let reverted = revert_all(nodes, &snapshot.nodes, name).await;
+        // Before the miners go on.
+        let restored = match &reverted {
+            Ok(_) => snapshot.files.iter().try_for_each(FileCopy::restore),
+            Err(_) => Ok(()),
+        };
         for (node, threads) in nodes.iter().zip(miners) {
             drop(node.miner().set(None, threads));
         }
         let (ends, missing) = reverted?;
-        let restored = snapshot.files.iter().try_for_each(FileCopy::restore);
         // The nodes have dropped those that were taken later.
         if let Some(first) = nodes.first() {
             let names = first.read(|node, _| node.snapshots()).await?;

@@ -211,8 +211,7 @@ fn raw(path: &Path) -> anyhow::Result<Box<RawValue>> {
 /// Runs `cairn testnet load`.
 ///
 /// # Errors
-/// If the file is invalid, the directory is not empty, a block is invalid, or a signal comes. The directory is then not
-/// created.
+/// If the file is invalid, the directory is not empty, a block is invalid, or a signal comes. The directory is then as it was.
 pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result<()> {
     let dir = layout.dir.display();
     let is_there = match std::fs::read_dir(&layout.dir).map(|mut entries| entries.next().is_some()) {
@@ -237,9 +236,13 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
         private_file::create_dir(above).with_context(cannot)?;
     }
     let temporary = Temporary::beside(&layout.dir)?;
-    unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })
-        .and_then(|()| temporary.rename(&layout.dir).with_context(cannot))
-        .with_context(|| format!("{} cannot be loaded", args.file.display()))?;
+    let loaded = unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })
+        .and_then(|()| temporary.rename(&layout.dir).with_context(cannot));
+    if is_there && loaded.is_err() {
+        // If that fails, too, what failed first is what to say.
+        let _ = std::fs::create_dir(&layout.dir);
+    }
+    loaded.with_context(|| format!("{} cannot be loaded", args.file.display()))?;
     report(&layout.dir, &saved.manifest, common)
 }
 

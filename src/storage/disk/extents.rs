@@ -133,6 +133,7 @@ impl PageFile {
         let mut extent = Extent { unit: 0, length: page.len() as u32, checksum: crc32fast::hash(page) };
         let full = || failed(&self.path, &io::Error::from(io::ErrorKind::FileTooLarge));
         extent.unit = space.take(extent.units()).ok_or_else(full)?;
+        self.cache.forget(extent);
         #[cfg(test)]
         {
             let range = extent.offset()..extent.offset() + page.len() as u64;
@@ -322,18 +323,19 @@ mod tests {
     fn a_page_is_kept_until_another_is() {
         let dir = tempfile::tempdir().unwrap();
         let (file, mut space) = (PageFile::open(dir.path(), 0).unwrap(), Space::default());
-        let is = |page: Option<PageBytes>, byte: u8| page.is_some_and(|page| *page == vec![byte; 100]);
-        let first = file.write(&mut space, &[1; 100]).unwrap();
-        assert!(is(file.read(first).unwrap(), 1));
-        space.release(first);
-        let second = file.write(&mut space, &[2; 100]).unwrap();
-        assert!(is(file.read_once(first).unwrap(), 1), "it is kept, though another page stands in its place by now");
-        assert!(is(file.read_once(second).unwrap(), 2), "and is not taken for that one");
-        assert!(is(file.read_once(first).unwrap(), 1), "which was read once, and not kept");
-        assert!(is(file.read(second).unwrap(), 2));
-        assert_eq!(file.read(first).unwrap(), None, "now the other is kept");
+        let [first, second] = [1, 2].map(|byte| file.write(&mut space, &[byte; 100]).unwrap());
+        let is_kept = |extent| file.cache.get(extent).is_some();
+        assert_eq!(*file.read(first).unwrap().unwrap(), [1; 100]);
+        assert!(is_kept(first));
+        assert_eq!(*file.read_once(second).unwrap().unwrap(), [2; 100], "the kept page is not taken for it");
+        assert!(is_kept(first) && !is_kept(second), "it was read once");
+        assert_eq!(*file.read(second).unwrap().unwrap(), [2; 100]);
+        assert!(is_kept(second) && !is_kept(first));
         let long = file.write(&mut space, &vec![3; PAGE_BYTES + 1]).unwrap();
-        assert!(file.read(long).unwrap().is_some());
-        assert!(file.cache.get(long).is_none(), "too long to be kept");
+        assert!(file.read(long).unwrap().is_some() && !is_kept(long), "too long to be kept");
+        assert!(is_kept(second));
+        space.release(second);
+        assert_eq!(file.write(&mut space, &[4; 70]).unwrap().unit, second.unit);
+        assert!(!is_kept(second), "another page stands there now");
     }
 }

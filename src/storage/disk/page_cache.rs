@@ -40,6 +40,12 @@ impl PageCache {
         }
     }
 
+    /// Forgets the page that was kept for this place, where another is to be written: by chance, or on purpose, both could have one
+    /// checksum.
+    pub fn forget(&self, extent: Extent) {
+        self.slot(extent).take_if(|(kept, _)| kept.unit() == extent.unit());
+    }
+
     fn slot(&self, extent: Extent) -> MutexGuard<'_, Kept> {
         // Places are multiples of a page's length often enough for the remainder alone to share few slots: they are mixed first.
         let mixed = u64::from(extent.unit()).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

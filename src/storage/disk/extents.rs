@@ -9,11 +9,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::page_cache::{PageBytes, PageCache};
 use crate::storage::StoreError;
 
+/// Most bytes of a page, unless it has a single entry. Shorter pages take more of sled's time for each entry, longer ones
+/// have more copied for each change.
+pub(super) const PAGE_BYTES: usize = 4_096;
 /// Bytes of a unit: smaller ones waste less at a page's end, larger ones leave fewer gaps that no page fits into.
 const UNIT: u64 = 64;
 /// Bytes after all pages that are left to the file, so that it is not cut and made longer again with every write.
@@ -43,11 +45,6 @@ impl Extent {
         let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
         let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         Some(Self { unit: number(0), length: number(4), checksum: number(8) })
-    }
-
-    /// Its first unit.
-    pub fn unit(self) -> u32 {
-        self.unit
     }
 
     fn units(self) -> u32 {
@@ -167,6 +164,53 @@ fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Backend { dir, reason: format!("{}: {error}", path.display()) }
 }
 
+/// The bytes of a page.
+pub(super) type PageBytes = Arc<Vec<u8>>;
+
+/// The page that was read last of those with one slot.
+type Kept = Option<(Extent, PageBytes)>;
+
+/// Pages that were read lately, of [`PAGE_BYTES`] at most each: a page is read for every key, and from the file that costs a call of
+/// the system, a copy and a checksum. Each page has one slot, given by its place, and the page that was read last there has it. So
+/// nothing is sorted by age, and readers on several threads hardly ever wait for each other.
+#[derive(Debug)]
+struct PageCache {
+    slots: Box<[Mutex<Kept>]>,
+}
+
+impl PageCache {
+    /// A cache of at most so many bytes, but of a page at least.
+    fn new(bytes: u64) -> Self {
+        let slots = (bytes / PAGE_BYTES as u64).max(1);
+        Self { slots: (0..slots).map(|_| Mutex::default()).collect() }
+    }
+
+    /// The page that was kept for `extent`. Another page with the same place has another checksum, and is not taken for it.
+    fn get(&self, extent: Extent) -> Option<PageBytes> {
+        self.slot(extent).as_ref().filter(|(kept, _)| *kept == extent).map(|(_, page)| page.clone())
+    }
+
+    /// Keeps a page, unless it is longer than pages mostly are.
+    fn keep(&self, extent: Extent, page: &PageBytes) {
+        if page.len() <= PAGE_BYTES {
+            *self.slot(extent) = Some((extent, page.clone()));
+        }
+    }
+
+    /// Forgets the page that was kept for this place, where another is to be written: by chance, or on purpose, both could have one
+    /// checksum.
+    fn forget(&self, extent: Extent) {
+        self.slot(extent).take_if(|(kept, _)| kept.unit == extent.unit);
+    }
+
+    fn slot(&self, extent: Extent) -> MutexGuard<'_, Kept> {
+        // Places are multiples of a page's length often enough for the remainder alone to share few slots: they are mixed first.
+        let mixed = u64::from(extent.unit).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        let slot = (mixed * self.slots.len() as u64) >> 32;
+        self.slots[slot as usize].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Which units are free.
 #[derive(Debug, Default)]
 pub(super) struct Space {
@@ -255,7 +299,6 @@ impl Space {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::pages::PAGE_BYTES;
     use super::*;
 
     fn extent(unit: u32, units: u32) -> Extent {

@@ -10,7 +10,6 @@ mod extents;
 mod format;
 mod journal;
 mod large;
-mod page_cache;
 mod pages;
 mod repair;
 mod sled;

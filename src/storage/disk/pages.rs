@@ -19,8 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::changes::Change;
 use super::entries::{self, Cursor, Malformed, Page};
-use super::extents::{Extent, PageFile, Space};
-use super::page_cache::PageBytes;
+use super::extents::{Extent, PAGE_BYTES, PageBytes, PageFile, Space};
 use super::sled::Tree;
 use super::value::{Stored, Value};
 use crate::storage::StoreError;
@@ -33,9 +32,6 @@ const LAST: &[u8] = b"q";
 /// Under it the tree has the schema's version (`u32`, little-endian), without which no page and no journal can be read.
 const FORMAT: &[u8] = b"f";
 
-/// Most bytes of a page, unless it has a single entry. Shorter pages take more of sled's time for each entry, longer ones
-/// have more copied for each change.
-pub(super) const PAGE_BYTES: usize = 4_096;
 /// What the parts of a split page have at most: room to grow.
 const SPLIT_BYTES: usize = PAGE_BYTES * 3 / 4;
 /// Which part of the file's pages are synced and named together: so much more room do they take, since those that are replaced

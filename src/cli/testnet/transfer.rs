@@ -231,13 +231,13 @@ pub fn load(args: &LoadArgs, common: &Common, layout: &Layout) -> anyhow::Result
     if is_there {
         // An empty directory gives way to the network's.
         std::fs::remove_dir(&layout.dir).with_context(cannot)?;
-    }
-    if let Some(above) = layout.dir.parent() {
+    } else if let Some(above) = layout.dir.parent() {
         private_file::create_dir(above).with_context(cannot)?;
     }
-    let temporary = Temporary::beside(&layout.dir)?;
-    let loaded = unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })
-        .and_then(|()| temporary.rename(&layout.dir).with_context(cannot));
+    let loaded = Temporary::beside(&layout.dir).and_then(|temporary| {
+        unpack(&mut saved, &Layout { dir: temporary.path().to_owned() })?;
+        temporary.rename(&layout.dir).with_context(cannot)
+    });
     if is_there && loaded.is_err() {
         // If that fails, too, what failed first is what to say.
         let _ = std::fs::create_dir(&layout.dir);

@@ -29,7 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
     let entries = args.entries.next_multiple_of(CHANGES);
     // A fifth of the entries gives way in a run.
-    let batches = (entries / 5 / CHANGES).clamp(1, BATCHES);
+    let batches = (entries / 5 / CHANGES).min(BATCHES);
     let next = |end: &mut u32| next(end, batches, entries);
     let open = |dir: &Scratch| SledStore::open(dir.path()).context("opening a store");
     let dirs = [Scratch::new()?, Scratch::new()?, Scratch::new()?, Scratch::new()?];
